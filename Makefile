@@ -1,0 +1,50 @@
+# `make demo`, `make test`: from a fresh clone, nothing else is needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.complete
+ARGS   ?=
+
+.PHONY: demo test test-unit test-chaos bench lint format lock clean
+
+demo: $(STAMP)
+	@exec $(BIN)/headrace demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+test-unit: $(STAMP)
+	$(BIN)/pytest -m unit $(ARGS)
+
+bench: $(STAMP)
+	@exec $(BIN)/headrace bench $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs `uv`, which writes hashes and neither an index address nor a local path.
+lock:
+	env -u PIP_FIND_LINKS uv pip compile --generate-hashes --no-header --universal --python-version 3.11 \
+	    --all-extras pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .headrace
+
+# The stamp is made last: an environment whose making was cut short has none, and is made anew.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	    { echo "This Python has no usable venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)

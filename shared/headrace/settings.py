@@ -1,0 +1,102 @@
+"""Settings of an installation, from the environment.
+
+`KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` keep the names every other tool uses; all else begins with `HEADRACE_`.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names the environment variable and what it takes."""
+
+
+class Settings(BaseSettings):
+    """One installation's settings; immutable. Unset addresses mean the embedded stack (or a container)."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", populate_by_name=True)
+
+    kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
+    mongodb_uri: SecretStr | None = Field(default=None, validation_alias="MONGODB_URI")
+    """Authentication and TLS are options of the URI (`tls=true&tlsCAFile=…`)."""
+
+    prefix: Name = "headrace"
+    """Begins the names of topics, groups, transactional ids and databases, so that installations share a cluster."""
+    partitions: int = Field(default=4, ge=1, le=10_000)
+    replication_factor: int = Field(default=1, ge=1, le=15)
+    retention_days: float = Field(default=7, gt=0)
+    runs_retention_days: float = Field(default=30, gt=0)
+    """How long MongoDB keeps run records; the TTL index on `runs.recorded_at`."""
+    state_dir: Path = Path(".headrace")
+    """Where the embedded stack keeps its data and logs."""
+
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_location: Path | None = None
+    kafka_ssl_certificate_location: Path | None = None
+    kafka_ssl_key_location: Path | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+
+    slot: int = Field(default=0, ge=0)
+    """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
+    ops_host: str = "127.0.0.1"
+    ops_port: int = Field(default=0, ge=0, le=65_535)
+    """Where /healthz, /readyz and /metrics are served; 0 takes a free port, which the log names."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @cached_property
+    def kafka(self) -> dict[str, str]:
+        """librdkafka's connection properties. Expects `kafka_bootstrap_servers` to be set."""
+        if self.kafka_bootstrap_servers is None:
+            raise SettingsError("no Kafka address: set KAFKA_BOOTSTRAP_SERVERS, or start a stack with `headrace up`")
+        optional = {
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": _reveal(self.kafka_sasl_password),
+            "ssl.ca.location": self.kafka_ssl_ca_location,
+            "ssl.certificate.location": self.kafka_ssl_certificate_location,
+            "ssl.key.location": self.kafka_ssl_key_location,
+            "ssl.key.password": _reveal(self.kafka_ssl_key_password),
+        }
+        return {
+            "bootstrap.servers": self.kafka_bootstrap_servers,
+            "security.protocol": self.kafka_security_protocol,
+            **{name: str(value) for name, value in optional.items() if value is not None},
+        }
+
+    @property
+    def mongodb(self) -> str:
+        """The MongoDB connection string, in clear: for the driver only, never for a log."""
+        if self.mongodb_uri is None:
+            raise SettingsError("no MongoDB address: set MONGODB_URI, or start a stack with `headrace up`")
+        return self.mongodb_uri.get_secret_value()
+
+    @property
+    def rows_database(self) -> str:
+        """The database of the apps' rows; the runs' is named by `prefix` itself."""
+        return f"{self.prefix}_rows"
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings of the environment, with `overrides` before it; raises SettingsError naming the variable."""
+    try:
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        raise SettingsError("; ".join(f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors())) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return name if name.isupper() else f"HEADRACE_{name.upper()}"

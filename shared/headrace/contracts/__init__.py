@@ -1,0 +1,1 @@
+"""The messages on the topics and the automation document. No I/O: anything may import it."""

@@ -1,0 +1,137 @@
+"""CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the body is the data.
+
+Source: CloudEvents specification 1.0.2 and its Kafka protocol binding, §3.2. `ce_app` is our extension attribute.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from headrace.contracts import limits
+from headrace.contracts.errors import ContractError
+
+Headers = Sequence[tuple[str, bytes]]
+
+SPECVERSION = "1.0"
+REPLAY_HEADER = "headrace_replay"
+"""Carries a replay's id from the replayed event to all that follows from it."""
+
+ROW_TYPES = {"c": "row.created", "u": "row.updated", "d": "row.deleted", "r": "row.read"}
+"""Debezium's `op` to the event type it means."""
+
+
+class Location(NamedTuple):
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event's name and origin; `(source, id)` is its identity everywhere, however often it was published.
+
+    `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    subject: str
+    app: str
+    replay: str
+    traceparent: str
+
+
+def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -> Event:
+    """The event that `headers` describe.
+
+    A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka. Raises ContractError
+    for an unknown specversion, a missing or overlong attribute, a bad time or no app.
+    """
+    found = {name: value for name, value in headers or () if name.startswith("ce_") or name in _BESIDE}
+    app = _attribute(found, "ce_app")
+    if not app:
+        raise ContractError("no_app", "header ce_app is missing: it names the app whose automations may see this event")
+    if not is_name(app):
+        raise ContractError("bad_app", f"header ce_app is {app!r}: an app's name is made of a-z, 0-9, '_' and '-'")
+    if "ce_specversion" not in found and "ce_id" not in found:
+        id, source = f"{location.partition}/{location.offset}", f"kafka:{location.topic}"
+        type = _attribute(found, "ce_type")
+    else:
+        if (version := _attribute(found, "ce_specversion")) != SPECVERSION:
+            raise ContractError("unknown_version", f"header ce_specversion is {version!r}; {SPECVERSION!r} is known")
+        id, source, type = (_required(found, name) for name in ("ce_id", "ce_source", "ce_type"))
+    return Event(
+        id=id,
+        source=source,
+        type=type,
+        time=_time(_attribute(found, "ce_time"), timestamp_ms),
+        subject=_attribute(found, "ce_subject"),
+        app=app,
+        replay=_attribute(found, REPLAY_HEADER),
+        traceparent=_attribute(found, "traceparent"),
+    )
+
+
+def event_headers(event: Event) -> list[tuple[str, bytes]]:
+    """The headers that `read_event` reads back as `event`."""
+    attributes = {
+        "ce_specversion": SPECVERSION,
+        "ce_id": event.id,
+        "ce_source": event.source,
+        "ce_type": event.type,
+        "ce_time": format_time(event.time),
+        "ce_subject": event.subject,
+        "ce_app": event.app,
+        REPLAY_HEADER: event.replay,
+        "traceparent": event.traceparent,
+        "content-type": "application/json",
+    }
+    return [(name, value.encode()) for name, value in attributes.items() if value]
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name an app, a table or an automation: `[a-z0-9_-]+`."""
+    return bool(text) and _NAME_CHARACTERS.issuperset(text)
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 with microseconds; `time` is aware."""
+    return time.isoformat(timespec="microseconds")
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+_BESIDE = frozenset((REPLAY_HEADER, "traceparent"))
+
+
+def _attribute(found: dict[str, bytes], name: str) -> str:
+    value = found.get(name)
+    if value is None:
+        return ""
+    if len(value) > limits.ATTRIBUTE:
+        raise ContractError("over_limit", f"header {name} has {len(value)} bytes; {limits.ATTRIBUTE} are accepted")
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ContractError("not_utf8", f"header {name} is not UTF-8") from None
+
+
+def _required(found: dict[str, bytes], name: str) -> str:
+    if value := _attribute(found, name):
+        return value
+    raise ContractError("missing_attribute", f"header {name} is missing or empty; CloudEvents 1.0 requires it")
+
+
+def _time(text: str, timestamp_ms: int) -> datetime:
+    if not text:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    try:
+        time = datetime.fromisoformat(text)
+        # An offset at the calendar's edge overflows on its way to UTC.
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ContractError("bad_time", f"header ce_time is {text[:64]!r}; expected RFC 3339") from None

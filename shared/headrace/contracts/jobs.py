@@ -1,0 +1,92 @@
+"""A job: one automation to run for one event. Made by the matcher, executed by the orchestrator."""
+
+from datetime import datetime
+from hashlib import sha1
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headrace.contracts.cloudevents import Event, Location
+from headrace.contracts.errors import ContractError
+from headrace.contracts.validation import explain
+
+JOB_FORMAT = 1
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+
+
+class Cause(BaseModel):
+    """The event a job came from, and where it stands in Kafka."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    source: str
+    type: str
+    topic: str
+    partition: int
+    offset: int
+    time: datetime
+
+
+class Job(BaseModel):
+    """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1]
+    run_id: str
+    app: str
+    automation: str
+    version: int
+    generation: int
+    segment: int
+    attempt: int
+    key: str
+    priority: Priority
+    replay: str = ""
+    trigger: dict[str, object]
+    cause: Cause
+
+
+def read_job(value: bytes | None) -> Job:
+    """The job in a record's value; raises ContractError."""
+    if value is None:
+        raise ContractError("no_body", "the record has no value; expected a job")
+    try:
+        return Job.model_validate_json(value)
+    except ValidationError as error:
+        if any(mistake["loc"] == ("format",) for mistake in error.errors(include_input=False)):
+            raise ContractError("unknown_version", f"job: unknown format; {JOB_FORMAT} is known") from None
+        raise ContractError(*explain(error, "job")) from None
+
+
+def run_id(app: str, automation: str, event: Event) -> str:
+    """UUIDv5 (RFC 9562 §5.5) of (app, automation, event's name, replay): duplicates anywhere name the same run."""
+    # Lengths keep ("a", "bc") and ("ab", "c") apart: source and id are the publisher's free text.
+    name = f"{app}/{automation}/{len(event.source)}:{event.source}/{len(event.id)}:{event.id}/{event.replay}"
+    return derived_uuid(name)
+
+
+def derived_uuid(name: str) -> str:
+    """The UUIDv5 of `name` in Headrace's namespace."""
+    digest = bytearray(sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def job_key(app: str, automation: str, ordering_key: str) -> str:
+    """The record key of a job: jobs that share it start in order."""
+    return f"{app}/{automation}/{ordering_key}"
+
+
+def location_text(location: Location) -> str:
+    """`topic/partition/offset`, as logs and messages name a record."""
+    return f"{location.topic}/{location.partition}/{location.offset}"
+
+
+_NAMESPACE = UUID("7d0f5a3e-5f0b-5c1e-9a53-2d8f2f1f6a10").bytes
+"""Ours alone; made once. Changing it would run every event within retention again."""

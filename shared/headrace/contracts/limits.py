@@ -1,0 +1,16 @@
+"""Sizes, in bytes, that the contracts promise. Their source is the design's section on topics."""
+
+EVENT_BODY = 1 << 20
+"""A body from outside (event, webhook) that is accepted at a door."""
+
+RECORD = 8 << 20
+"""The largest record that travels: a row change with both images. The broker's message.max.bytes is set to it."""
+
+STORED_VALUE = 64 << 10
+"""A value in a run record, or the bytes kept with a dead letter; larger ones are cut with a marker."""
+
+RUN_RECORD = 1 << 20
+"""A run record stays below this, so that lists of runs stay quick and MongoDB's 16 MB are never near."""
+
+ATTRIBUTE = 1024
+"""A CloudEvents attribute. They become parts of ids, index keys and logs, where unbounded text is an attack."""

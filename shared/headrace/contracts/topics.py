@@ -1,0 +1,52 @@
+"""The topics: one declaration that makes them, checks them and documents them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from headrace.contracts.jobs import PRIORITIES, Priority
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic's contract; `name` is without the installation's prefix.
+
+    `retention_ms` is None where the setting `retention_days` decides. Topics with the same `partitioned_as` always have
+    the same number of partitions, because a key must be in the same partition of each.
+    """
+
+    name: str
+    key: str
+    value: str
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_ms: int | None = None
+    partitioned_as: Literal["jobs"] | None = None
+
+    def full_name(self, prefix: str) -> str:
+        """The topic's name in Kafka."""
+        return f"{prefix}.{self.name}"
+
+
+ROWS = Topic("rows", "app/table/row-id", "row change, Debezium's envelope")
+EVENTS = Topic("events", "publisher's choice", "any JSON")
+AUTOMATIONS = Topic(
+    "automations",
+    "automation id",
+    "live version and state, or tombstone",
+    cleanup="compact",
+)
+JOBS: dict[Priority, Topic] = {
+    priority: Topic(f"jobs.{priority}", "app/automation/ordering key", "Job", partitioned_as="jobs")
+    for priority in PRIORITIES
+}
+DEAD_LETTERS = Topic(
+    "jobs.dlq",
+    "as the source record",
+    "pointer, reason, first 64 KB of the bytes",
+    retention_ms=30 * DAY_MS,
+)
+RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
+
+TOPICS: tuple[Topic, ...] = (ROWS, EVENTS, AUTOMATIONS, *JOBS.values(), DEAD_LETTERS, RUNS)
+"""Those that a service reads or writes today; each later service adds its own."""

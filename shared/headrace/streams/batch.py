@@ -1,0 +1,211 @@
+"""The batch shape: a handler turns a polled batch into outcomes, which are committed as one transaction."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, Producer
+
+from headrace.streams import metrics
+from headrace.streams.errors import Unavailable
+from headrace.streams.intake import Intake
+from headrace.streams.records import Outcome, Outgoing, Partition, Record
+from headrace.streams.transactions import DeadLetter, TransactionCycle
+
+Handler = Callable[[Sequence[Record]], Sequence[Sequence[Outgoing]]]
+"""Records in, for each (in their order) what is to be produced for it.
+
+It may be called again with the same records, whole or in parts, so its effects must be repeatable. It raises
+Unavailable when a platform part is away; anything else it raises is a bug, and costs only the record that provokes it.
+"""
+
+_T = TypeVar("_T")
+
+UNAVAILABLE_WAIT_S = 1.0
+"""Between tries while a platform part is away: soon enough to resume by itself, rare enough not to add load."""
+
+
+class GroupMemory(Protocol):
+    """Remembers which partitions a group has committed, outside of Kafka (see OffsetsLost)."""
+
+    def known(self) -> frozenset[Partition]:
+        """All that was remembered; raises Unavailable."""
+        ...
+
+    def remember(self, partitions: frozenset[Partition]) -> None:
+        """Adds to it, durably; raises Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """What a service tells of its stream. `kafka` is the client's connection; names are whole, with their prefix.
+
+    `client_id` ends with the slot; `transactional_id` too, so that a restart ends its own open transaction.
+    """
+
+    kafka: Mapping[str, str]
+    group: str
+    topics: Sequence[str]
+    client_id: str
+    transactional_id: str
+    max_batch: int = 1_000
+    """Records a transaction holds at the most: past this a transaction's fixed cost no longer shows."""
+    max_batch_bytes: int = 16 << 20
+    """Two of the largest records; a batch of ordinary ones never gets near."""
+
+
+class BatchProcessor:
+    """Runs a handler over a stream: every outcome is produced, and its offset committed, exactly once."""
+
+    def __init__(self, config: StreamConfig, handler: Handler, dead_letter: DeadLetter, memory: GroupMemory) -> None:
+        self._config = config
+        self._handler = handler
+        self._dead_letter = dead_letter
+        self._memory = memory
+        self._remembered: frozenset[Partition] = frozenset()
+        self._stop = threading.Event()
+        self._busy_since: float | None = None
+        self._log = structlog.get_logger().bind(group=config.group)
+        self._intake = Intake(
+            Consumer(consumer_properties(config)),
+            config.group,
+            config.topics,
+            lambda partition: partition in self._remembered,
+            capacity=4 * config.max_batch,
+            capacity_bytes=4 * config.max_batch_bytes,
+        )
+        self._cycle = TransactionCycle(
+            lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has joined its group and got partitions at least once."""
+        return self._intake.joined.is_set()
+
+    def stalled_s(self) -> float:
+        """Seconds since the poll loop or the handler last made progress: liveness is progress."""
+        now = time.monotonic()
+        return max(now - self._intake.last_beat, now - self._busy_since if self._busy_since else 0.0)
+
+    def stop(self) -> None:
+        """Asks `run` to finish the batch under way, commit it and leave the group. Callable from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Runs until `stop`; raises StreamFailed when the stream cannot go on."""
+        self._remembered = self._patiently(self._memory.known) or frozenset()
+        self._cycle.prepare()
+        if self._stop.is_set():
+            return
+        self._intake.start()
+        try:
+            while not self._stop.is_set():
+                self._step()
+        finally:
+            self._intake.close()
+            self._cycle.close()
+
+    def _step(self) -> None:
+        batch = self._intake.take(self._config.max_batch, self._config.max_batch_bytes, wait_s=0.5)
+        if not batch.records and not batch.positions:
+            return
+        self._busy_since = time.monotonic()
+        records = [record for record, _ in batch.records]
+        outputs = self._handle(records) if records else []
+        if outputs is not None:
+            outcomes = [
+                Outcome(record, epoch, made) for (record, epoch), made in zip(batch.records, outputs, strict=True)
+            ]
+            if self._cycle.commit(outcomes, batch.positions):
+                self._remember(frozenset(record[:2] for record in records))
+        self._busy_since = None
+
+    def _handle(self, records: Sequence[Record]) -> Sequence[Sequence[Outgoing]] | None:
+        """The handler's outputs, however long a platform part is away; None if it was asked to stop meanwhile."""
+        metrics.BATCH_RECORDS.observe(len(records))
+        began = time.perf_counter()
+        outputs = self._patiently(lambda: self._isolating(records))
+        metrics.HANDLER_SECONDS.observe(time.perf_counter() - began)
+        return outputs
+
+    def _isolating(self, records: Sequence[Record]) -> Sequence[Sequence[Outgoing]]:
+        """The handler's outputs; a record that provokes a bug becomes a dead letter, its neighbours are handled."""
+        try:
+            return self._handler(records)
+        except Unavailable:
+            raise
+        except Exception as bug:  # noqa: BLE001 - a bug must cost one record, not the stream; it is logged and kept
+            if len(records) == 1:
+                record = records[0]
+                self._log.exception("handler failed", topic=record.topic, partition=record.partition, at=record.offset)
+                metrics.DEAD_LETTERS.labels("internal_error").inc()
+                return [[self._dead_letter(record, "internal_error", f"a bug in the service: {type(bug).__name__}")]]
+        middle = len(records) // 2
+        return [*self._isolating(records[:middle]), *self._isolating(records[middle:])]
+
+    def _remember(self, partitions: frozenset[Partition]) -> None:
+        new = partitions - self._remembered
+        if new:
+            self._patiently(lambda: self._memory.remember(new))
+            self._remembered |= new
+
+    def _patiently(self, call: Callable[[], _T]) -> _T | None:
+        while True:
+            try:
+                return call()
+            except Unavailable as away:
+                metrics.UNAVAILABLE.inc()
+                self._log.warning("platform part away, intake stopped", reason=str(away))
+                self._busy_since = None
+                if self._stop.wait(UNAVAILABLE_WAIT_S):
+                    return None
+
+
+def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
+    """librdkafka's properties of the runtime's consumer; KIP-848 group protocol."""
+    return {
+        **config.kafka,
+        "client.id": config.client_id,
+        "group.id": config.group,
+        "group.protocol": "consumer",
+        # Others leave the partitions of one index on different members.
+        "group.remote.assignor": "range",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # A lost offset is never guessed: see OffsetsLost.
+        "auto.offset.reset": "error",
+        # What is fetched ahead is memory: 32 MB hold thousands of ordinary records and four of the largest.
+        "queued.max.messages.kbytes": 32_768,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+    }
+
+
+def producer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
+    """librdkafka's properties of the runtime's transactional producer."""
+    return {
+        **config.kafka,
+        "client.id": config.client_id,
+        "transactional.id": config.transactional_id,
+        # Short, because readers wait behind a dead worker's open transaction for it.
+        "transaction.timeout.ms": 3_000,
+        # The coordinator answers CONCURRENT_TRANSACTIONS while the last one completes; the defaults (100 ms) would be
+        # the price of every transaction.
+        "retry.backoff.ms": 2,
+        "retry.backoff.max.ms": 20,
+        "linger.ms": 1,
+        "compression.type": "lz4",
+        "delivery.report.only.error": True,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        # As Java's clients: keys of other publishers' clients land in the same partitions.
+        "partitioner": "murmur2_random",
+    }
+
+
+MAX_MESSAGE_BYTES = 9 << 20
+"""8 MB for the largest record and room for its key, headers and batch; the broker's message.max.bytes is the same."""

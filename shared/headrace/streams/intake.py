@@ -1,0 +1,305 @@
+"""The polling thread: reads into a bounded buffer and owns the consumer.
+
+Every call of the consumer is made in this thread. The client lets one call in at a time, so a call from another thread
+waits for the poll under way, and starves while polls follow each other. What others need (group metadata, committed
+offsets) this thread takes for them.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from headrace.streams import metrics
+from headrace.streams.errors import OffsetsLost, StreamFailed
+from headrace.streams.records import Partition, Record, read_message
+
+POLL_WAIT_S = 0.1
+"""How long a poll waits: bounds how late a request or a stop is noticed; a record ends the wait at once."""
+
+COMMITTED_TIMEOUT_S = 15.0
+"""An offset under an open transaction is not told until that ends: transaction.timeout.ms of 3 s and the broker's clean-up."""
+
+REVOKE_WAIT_S = 5.0
+"""How long a revocation waits for a transaction under way; far below max.poll.interval.ms (300 s)."""
+
+IDLE_AFTER_S = 1.0
+"""After this long without records positions are offered for commit: transaction markers occupy offsets, and lag would
+never reach 0 behind them."""
+
+
+class Batch(NamedTuple):
+    """Records with the epochs of their partitions, or (then without records) positions of idle partitions."""
+
+    records: list[tuple[Record, int]]
+    positions: dict[Partition, tuple[int, int]]
+    """(epoch, position) by partition."""
+
+
+class Intake:
+    """Reads `topics` as a member of the consumer's group.
+
+    `known` answers whether the group committed a partition before. `commit_lock` is held by whoever commits: a
+    revocation waits for it, so that no offset of a partition is committed after the partition was given away.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        group: str,
+        topics: Sequence[str],
+        known: Callable[[Partition], bool],
+        capacity: int,
+        capacity_bytes: int,
+    ) -> None:
+        self.commit_lock = threading.Lock()
+        self.joined = threading.Event()
+        self._consumer = consumer
+        self._group = group
+        self._topics = list(topics)
+        self._known = known
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._changed = threading.Condition()
+        self._buffer: deque[tuple[Record, int]] = deque()
+        self._bytes = 0
+        self._idle: dict[Partition, tuple[int, int]] = {}
+        self._offered: dict[Partition, int] = {}
+        self._epochs: dict[Partition, int] = {}
+        self._last_epoch = 0
+        self._group_metadata: object = None
+        self._requests: SimpleQueue[tuple[list[TopicPartition], Future[list[TopicPartition]]]] = SimpleQueue()
+        self._failure: StreamFailed | None = None
+        self._stopping = threading.Event()
+        self._paused = False
+        self._last_record = time.monotonic()
+        self.last_beat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._log = structlog.get_logger().bind(group=group)
+
+    def start(self) -> None:
+        """Joins the group and begins to read."""
+        self._thread.start()
+
+    def stop_reading(self) -> None:
+        """No record is handed out any more; the member stays in the group until `close`."""
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Leaves the group. What was read and not committed will be read again by the next owner."""
+        self.stop_reading()
+        self._thread.join()
+
+    def take(self, most: int, most_bytes: int, wait_s: float) -> Batch:
+        """The next records in order, at most `most` and about `most_bytes`; waits up to `wait_s` for a first one.
+
+        Raises StreamFailed when the stream cannot go on.
+        """
+        with self._changed:
+            if not self._buffer and not self._idle and self._failure is None and not self._stopping.is_set():
+                self._changed.wait(wait_s)
+            if self._failure is not None:
+                raise self._failure
+            if self._stopping.is_set():
+                return Batch([], {})
+            taken: list[tuple[Record, int]] = []
+            size = 0
+            while self._buffer and len(taken) < most and size < most_bytes:
+                item = self._buffer.popleft()
+                size += _size(item[0])
+                taken.append(item)
+            self._bytes -= size
+            positions: dict[Partition, tuple[int, int]] = {}
+            if not taken:
+                positions, self._idle = self._idle, {}
+            self._changed.notify_all()
+        return Batch(taken, positions)
+
+    def holds(self, partition: Partition, epoch: int) -> bool:
+        """Whether the partition is still assigned as it was in `epoch`. Decisive only under `commit_lock`."""
+        return self._epochs.get(partition) == epoch
+
+    @property
+    def group_metadata(self) -> object:
+        """The group's metadata after the last poll; the broker refuses it if a rebalance came since."""
+        return self._group_metadata
+
+    def committed(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        """Committed offsets with their metadata. Not to be called under `commit_lock`: a revocation may wait for it.
+
+        Raises KafkaException or TimeoutError.
+        """
+        answer: Future[list[TopicPartition]] = Future()
+        self._requests.put(([TopicPartition(*partition) for partition in partitions], answer))
+        return answer.result(COMMITTED_TIMEOUT_S + REVOKE_WAIT_S)
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            )
+            while not self._stopping.is_set():
+                self._serve_requests()
+                self._read()
+                self.last_beat = time.monotonic()
+        except StreamFailed as failure:
+            self._fail(failure)
+        except KafkaException as error:
+            self._fail(StreamFailed(f"reading from Kafka failed: {error.args[0]}"))
+        finally:
+            self._consumer.close()
+
+    def _fail(self, failure: StreamFailed) -> None:
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
+    def _read(self) -> None:
+        self._wait_for_room()
+        messages = self._consumer.consume(1, POLL_WAIT_S)
+        if messages and not self._paused:
+            # Without this second call the rest of what is there would wait for the next round; with a time-out it
+            # would sit the time-out out to fill the batch.
+            messages += self._consumer.consume(self._capacity, 0)
+        self._group_metadata = self._consumer.consumer_group_metadata()
+        now = time.monotonic()
+        records = [self._record(message) for message in messages]
+        items = [(record, self._epochs[record[:2]]) for record in records if record is not None]
+        if items:
+            self._last_record = now
+            metrics.RECORDS_READ.inc(len(items))
+        elif now - self._last_record > IDLE_AFTER_S:
+            self._offer_positions()
+        with self._changed:
+            self._buffer.extend(items)
+            self._bytes += sum(_size(record) for record, _ in items)
+            metrics.BUFFERED.set(len(self._buffer))
+            self._changed.notify_all()
+
+    def _record(self, message: Message) -> Record | None:
+        error = message.error()
+        if error is None:
+            record = read_message(message)
+            return record if record[:2] in self._epochs else None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
+            raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
+        if error.fatal() or error.code() in _HOPELESS:
+            raise StreamFailed(f"reading from Kafka failed: {error}")
+        self._log.warning("kafka consumer", error=str(error))
+        return None
+
+    def _wait_for_room(self) -> None:
+        """Pauses fetching while the buffer is full. The poll goes on: the group expects it, and callbacks come by it."""
+        with self._changed:
+            full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
+            if full and not self._paused:
+                # A brief fullness is waited out: pausing throws away what the client has fetched ahead.
+                self._changed.wait(POLL_WAIT_S)
+                full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
+        if full != self._paused:
+            (self._consumer.pause if full else self._consumer.resume)(self._consumer.assignment())
+            self._paused = full
+
+    def _offer_positions(self) -> None:
+        partitions = [TopicPartition(*partition) for partition in self._epochs]
+        self._measure_lag()
+        changed = {
+            (found.topic, found.partition): found.offset
+            for found in self._consumer.position(partitions)
+            if found.offset >= 0 and self._offered.get((found.topic, found.partition)) != found.offset
+        }
+        if changed:
+            self._offered.update(changed)
+            with self._changed:
+                self._idle = {partition: (self._epochs[partition], offset) for partition, offset in changed.items()}
+
+    def _measure_lag(self) -> None:
+        for found in self._consumer.position([TopicPartition(*partition) for partition in self._epochs]):
+            ends = self._consumer.get_watermark_offsets(found, cached=True)
+            if ends and found.offset >= 0:
+                metrics.LAG.labels(found.topic, found.partition).set(max(0, ends[1] - found.offset))
+
+    def _serve_requests(self) -> None:
+        while True:
+            try:
+                partitions, answer = self._requests.get_nowait()
+            except Empty:
+                return
+            try:
+                answer.set_result(self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S))
+            except KafkaException as error:
+                answer.set_exception(error)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        committed = consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S) if partitions else []
+        for found in committed:
+            if found.error is not None:
+                raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
+            if found.offset < 0:
+                if self._known((found.topic, found.partition)):
+                    raise OffsetsLost(self._group, found.topic, found.partition, "none is committed")
+                found.offset = OFFSET_BEGINNING
+        consumer.incremental_assign(committed)
+        for found in committed:
+            self._last_epoch += 1
+            self._epochs[found.topic, found.partition] = self._last_epoch
+        if self._paused:
+            consumer.pause(committed)
+        metrics.ASSIGNED.set(len(self._epochs))
+        self.joined.set()
+        self._log.info("partitions assigned", partitions=_names(partitions))
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        held = self.commit_lock.acquire(timeout=REVOKE_WAIT_S)
+        try:
+            self._give_up(partitions)
+            consumer.incremental_unassign(partitions)
+        finally:
+            if held:
+                self.commit_lock.release()
+        self._log.info("partitions revoked", partitions=_names(partitions), commit_finished=held)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # They have an owner already, and the broker refuses our metadata: there is nothing to wait for.
+        self._give_up(partitions)
+        consumer.incremental_unassign(partitions)
+        self._log.warning("partitions lost", partitions=_names(partitions))
+
+    def _give_up(self, partitions: list[TopicPartition]) -> None:
+        gone = {(lost.topic, lost.partition) for lost in partitions}
+        for partition in gone:
+            self._epochs.pop(partition, None)
+            self._offered.pop(partition, None)
+        metrics.ASSIGNED.set(len(self._epochs))
+        with self._changed:
+            self._idle = {partition: held for partition, held in self._idle.items() if partition not in gone}
+            self._buffer = deque(item for item in self._buffer if item[0][:2] not in gone)
+            self._bytes = sum(_size(record) for record, _ in self._buffer)
+
+
+_HOPELESS = frozenset(
+    (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.UNSUPPORTED_ASSIGNOR,
+    )
+)
+"""Errors that no waiting mends: the operator must."""
+
+
+def _size(record: Record) -> int:
+    return len(record.value or b"") + len(record.key or b"")
+
+
+def _names(partitions: list[TopicPartition]) -> list[str]:
+    return sorted(f"{found.topic}/{found.partition}" for found in partitions)

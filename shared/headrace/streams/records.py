@@ -1,0 +1,51 @@
+"""Records as handlers see them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Message
+
+Partition = tuple[str, int]
+"""(topic, partition number)."""
+
+
+class Record(NamedTuple):
+    """A record that was read. `timestamp_ms` is the broker's append time on our topics."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Outgoing(NamedTuple):
+    """A record to produce; the partition follows from the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Outcome(NamedTuple):
+    """What one record led to, and the assignment epoch of its partition when it was read."""
+
+    record: Record
+    epoch: int
+    outputs: Sequence[Outgoing]
+
+
+def read_message(message: Message) -> Record:
+    """The record in a message that carries no error."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise TypeError("a message without a place in Kafka is an event of the client, not a record")
+    headers = message.headers()
+    pairs: list[tuple[str, bytes]] = []
+    if headers:
+        items = headers.items() if isinstance(headers, dict) else headers
+        pairs = [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in items]
+    return Record(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), pairs)

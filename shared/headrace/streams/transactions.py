@@ -1,0 +1,244 @@
+"""The transaction cycle: outcomes, offsets and group metadata become one Kafka transaction, whatever goes wrong.
+
+A transaction ends in one of four ways. Committed: done. Aborted because of a record: halves, until the offender is
+alone and becomes a dead letter. Aborted otherwise (stale group metadata, a fence): what is still held is committed again
+with fresh metadata. Unknown: the producer is thrown away, a new one ends what it left open, and the committed offsets'
+metadata say whether it happened. (A second EndTxn of the same producer could hit a later transaction: the client has no
+KIP-890 yet.)
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from headrace.streams import metrics
+from headrace.streams.commit_metadata import Tokens
+from headrace.streams.errors import StreamFailed
+from headrace.streams.intake import Intake
+from headrace.streams.records import Outcome, Outgoing, Partition, Record
+
+COMMIT_TIMEOUT_S = 5.0
+"""A commit that takes longer than transaction.timeout.ms (3 s) and a round trip can only be unknown."""
+
+INIT_TIMEOUT_S = 10.0
+"""One try to initialise; tries follow each other until the coordinator is back."""
+
+BACKOFF_S = (0.02, 0.1, 0.5, 1.0)
+"""Waits between tries: a rebalance settles in tens of milliseconds, an absent broker is asked once a second."""
+
+DeadLetter = Callable[[Record, str, str], Outgoing]
+"""(record, type, message) to the dead letter that points at it."""
+
+
+class _End(Enum):
+    COMMITTED = auto()
+    RECORD = auto()
+    ABORTED = auto()
+    UNKNOWN = auto()
+
+
+class TransactionCycle:
+    """Commits outcomes of one consumer's records with one transactional producer."""
+
+    def __init__(
+        self,
+        open_producer: Callable[[], Producer],
+        intake: Intake,
+        dead_letter: DeadLetter,
+        stop: threading.Event,
+    ) -> None:
+        self._open_producer = open_producer
+        self._intake = intake
+        self._dead_letter = dead_letter
+        self._stop = stop
+        self._producer: Producer | None = None
+        self._tokens = Tokens()
+        self._token = ""
+        self._record_error: KafkaError | None = None
+        self._log = structlog.get_logger()
+
+    def commit(self, outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> bool:
+        """Decides the fate of every outcome: committed, or dropped because its partition was lost.
+
+        `outcomes` are in the order they were read. Returns False if it was asked to stop before all was decided; the
+        rest is then read again by the next owner. Raises StreamFailed when nothing can ever be committed.
+        """
+        parts: list[Sequence[Outcome]] = [outcomes]
+        tries = 0
+        while parts:
+            end = self._attempt(parts[-1], positions)
+            if end is _End.UNKNOWN and self._happened():
+                end = _End.COMMITTED
+            metrics.TRANSACTIONS.labels(end.name.lower()).inc()
+            if end is _End.COMMITTED:
+                parts.pop()
+                tries = 0
+            elif end is _End.RECORD:
+                parts.extend(self._divide(parts.pop()))
+            else:
+                if self._stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]) and tries >= len(BACKOFF_S):
+                    return False
+                tries += 1
+        return True
+
+    def close(self) -> None:
+        """Ends an open transaction, if there is one."""
+        self._discard()
+
+    def prepare(self) -> None:
+        """Opens the producer: ends a transaction that an earlier process with this id left open. Waits for Kafka."""
+        self._ready_producer()
+
+    def _attempt(self, outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> _End:
+        producer = self._ready_producer()
+        if producer is None:
+            return _End.ABORTED
+        with self._intake.commit_lock:
+            held = [outcome for outcome in outcomes if self._intake.holds(outcome.record[:2], outcome.epoch)]
+            offsets = {outcome.record[:2]: outcome.record.offset + 1 for outcome in held}
+            for partition, (epoch, position) in positions.items():
+                if partition not in offsets and self._intake.holds(partition, epoch):
+                    offsets[partition] = position
+            if not offsets:
+                metrics.DROPPED.inc(len(outcomes))
+                return _End.COMMITTED
+            began = time.perf_counter()
+            end, produced = self._transact(producer, held, offsets)
+            if end is _End.COMMITTED:
+                metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+                metrics.RECORDS_COMMITTED.inc(len(held))
+                metrics.RECORDS_PRODUCED.inc(produced)
+                metrics.DROPPED.inc(len(outcomes) - len(held))
+            return end
+
+    def _transact(
+        self, producer: Producer, held: Sequence[Outcome], offsets: Mapping[Partition, int]
+    ) -> tuple[_End, int]:
+        self._record_error = None
+        self._token = self._tokens.next()
+        self._partitions = list(offsets)
+        produced = 0
+        committing = False
+        try:
+            producer.begin_transaction()
+            for outcome in held:
+                for output in outcome.outputs:
+                    self._produce(producer, output)
+                    produced += 1
+            producer.send_offsets_to_transaction(
+                [TopicPartition(*partition, offset, self._token) for partition, offset in offsets.items()],
+                self._intake.group_metadata,
+                COMMIT_TIMEOUT_S,
+            )
+            committing = True
+            producer.commit_transaction(COMMIT_TIMEOUT_S)
+        except KafkaException as raised:
+            return self._classify(producer, raised.args[0], committing), produced
+        return _End.COMMITTED, produced
+
+    def _produce(self, producer: Producer, output: Outgoing) -> None:
+        while True:
+            try:
+                producer.produce(
+                    output.topic, output.value, output.key, headers=list(output.headers), on_delivery=self._delivered
+                )
+            except BufferError:
+                producer.poll(0.05)  # the queue is full: serve it until there is room
+            else:
+                return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() in _RECORD_CODES:
+            self._record_error = error
+
+    def _classify(self, producer: Producer, error: KafkaError, committing: bool) -> _End:
+        by_record = self._record_error is not None or error.code() in _RECORD_CODES
+        self._log.warning("transaction failed", error=str(error), committing=committing, by_record=by_record)
+        if self._record_error is None and by_record:
+            self._record_error = error
+        if error.txn_requires_abort() or (by_record and not error.fatal() and not committing):
+            try:
+                producer.abort_transaction(COMMIT_TIMEOUT_S)
+            except KafkaException as raised:
+                self._log.warning("abort failed", error=str(raised.args[0]))
+                self._discard()
+            return _End.RECORD if by_record else _End.ABORTED
+        self._discard()
+        metrics.FENCED.inc()
+        return _End.UNKNOWN if committing else _End.ABORTED
+
+    def _happened(self) -> bool:
+        """Whether the transaction under `_token` was committed, asked after a new producer has ended it either way."""
+        while not self._stop.is_set() or self._producer is not None:
+            if self._ready_producer() is None:
+                continue
+            try:
+                found = self._intake.committed(self._partitions)
+            except (KafkaException, TimeoutError) as error:
+                self._log.warning("committed offsets unknown", error=str(error))
+                if self._stop.wait(BACKOFF_S[-1]):
+                    return False
+                continue
+            return any(offset.metadata == self._token for offset in found)
+        return False
+
+    def _divide(self, outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
+        """Halves, the first on top of the stack; a lone offender's outputs are replaced by a dead letter."""
+        if len(outcomes) > 1:
+            middle = len(outcomes) // 2
+            return [outcomes[middle:], outcomes[:middle]]
+        offender = outcomes[0]
+        error = self._record_error
+        kind, told = (error.name(), error.str()) if error is not None else ("UNKNOWN", "refused by the broker")
+        if len(offender.outputs) == 1 and offender.outputs[0].topic == self._dead_letter(offender.record, "", "").topic:
+            raise StreamFailed(
+                f"Kafka refuses even the dead letter of {'/'.join(map(str, offender.record[:3]))}: {told}"
+            )
+        metrics.DEAD_LETTERS.labels(kind.lower()).inc()
+        return [[offender._replace(outputs=[self._dead_letter(offender.record, kind.lower(), f"its outcome: {told}")])]]
+
+    def _ready_producer(self) -> Producer | None:
+        """The initialised producer; None if it was asked to stop before Kafka answered."""
+        while self._producer is None:
+            producer = self._open_producer()
+            try:
+                producer.init_transactions(INIT_TIMEOUT_S)
+            except KafkaException as raised:
+                error: KafkaError = raised.args[0]
+                if error.code() in _UNFIXABLE:
+                    raise StreamFailed(f"Kafka refuses this service's transactions: {error}") from None
+                self._log.warning("transactions not ready", error=str(error))
+                if self._stop.wait(BACKOFF_S[-1]):
+                    return None
+            else:
+                self._producer = producer
+        return self._producer
+
+    def _discard(self) -> None:
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+
+
+_RECORD_CODES = frozenset(
+    (
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._UNKNOWN_TOPIC,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._UNKNOWN_PARTITION,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._INVALID_ARG,  # pyright: ignore[reportPrivateUsage]
+    )
+)
+"""Errors of one record: trying the same transaction again would fail for ever."""
+
+_UNFIXABLE = frozenset((KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED))

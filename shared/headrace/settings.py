@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     kafka_ssl_key_location: Path | None = None
     kafka_ssl_key_password: SecretStr | None = None
 
+    allow_private_hosts: bool = False
+    """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""
+
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
     ops_host: str = "127.0.0.1"

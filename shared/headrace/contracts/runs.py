@@ -5,9 +5,12 @@ are.
 """
 
 from datetime import datetime
-from typing import Literal, NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+# typing's own TypedDict is refused by pydantic before Python 3.12; typing_extensions comes with pydantic.
+from typing_extensions import TypedDict
 
 from headrace.contracts.errors import ContractError
 from headrace.contracts.validation import explain

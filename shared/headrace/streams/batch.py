@@ -116,7 +116,7 @@ class BatchProcessor:
             return
         self._busy_since = time.monotonic()
         records = [record for record, _ in batch.records]
-        outputs = self._handle(records) if records else []
+        outputs: Sequence[Sequence[Outgoing]] | None = self._handle(records) if records else ()
         if outputs is not None:
             outcomes = [
                 Outcome(record, epoch, made) for (record, epoch), made in zip(batch.records, outputs, strict=True)

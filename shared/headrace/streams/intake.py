@@ -24,7 +24,7 @@ POLL_WAIT_S = 0.1
 """How long a poll waits: bounds how late a request or a stop is noticed; a record ends the wait at once."""
 
 COMMITTED_TIMEOUT_S = 15.0
-"""An offset under an open transaction is not told until that ends: transaction.timeout.ms of 3 s and the broker's clean-up."""
+"""An offset under an open transaction is told once that has ended: transaction.timeout.ms (3 s) and the clean-up."""
 
 REVOKE_WAIT_S = 5.0
 """How long a revocation waits for a transaction under way; far below max.poll.interval.ms (300 s)."""
@@ -197,7 +197,7 @@ class Intake:
         return None
 
     def _wait_for_room(self) -> None:
-        """Pauses fetching while the buffer is full. The poll goes on: the group expects it, and callbacks come by it."""
+        """Pauses fetching while the buffer is full; polling goes on, because callbacks and membership hang on it."""
         with self._changed:
             full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
             if full and not self._paused:

@@ -1,10 +1,10 @@
 """The transaction cycle: outcomes, offsets and group metadata become one Kafka transaction, whatever goes wrong.
 
 A transaction ends in one of four ways. Committed: done. Aborted because of a record: halves, until the offender is
-alone and becomes a dead letter. Aborted otherwise (stale group metadata, a fence): what is still held is committed again
-with fresh metadata. Unknown: the producer is thrown away, a new one ends what it left open, and the committed offsets'
-metadata say whether it happened. (A second EndTxn of the same producer could hit a later transaction: the client has no
-KIP-890 yet.)
+alone and becomes a dead letter. Aborted otherwise (stale group metadata, a fence): what is still held is committed
+again with fresh metadata. Unknown: the producer is thrown away, a new one ends what it left open, and the committed
+offsets' metadata say whether it happened. (A second EndTxn of the same producer could hit a later transaction: the
+client has no KIP-890 yet.)
 """
 
 import threading

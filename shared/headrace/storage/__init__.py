@@ -1,0 +1,9 @@
+"""MongoDB, all of it: nothing else imports the driver, and no driver type leaves this folder."""
+
+from headrace.storage.automations import AutomationStore, Saved
+from headrace.storage.client import Storage
+from headrace.storage.groups import GroupStore
+from headrace.storage.rows import MongoRowStore
+from headrace.storage.runs import Applied, RunFilter, RunStore
+
+__all__ = ["Applied", "AutomationStore", "GroupStore", "MongoRowStore", "RunFilter", "RunStore", "Saved", "Storage"]

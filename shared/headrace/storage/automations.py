@@ -1,0 +1,119 @@
+"""Automations: immutable versions, and one live document each, changed by compare-and-set on its revision."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, cast
+
+from pymongo.errors import DuplicateKeyError
+
+from headrace.contracts.automation import Automation, LiveAutomation
+from headrace.storage.driver import Database, Document, reaching_mongodb
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What `save` left live; `changed` is False when the same document was live already."""
+
+    live: LiveAutomation
+    changed: bool
+
+
+class AutomationStore:
+    """Collections `automation_versions` (`_id` = app/name@version, never changed) and `automations` (`_id` = app/name)."""
+
+    def __init__(self, database: Database) -> None:
+        self._versions = database["automation_versions"]
+        self._live = database["automations"]
+
+    async def save(self, automation: Automation, by: str) -> Saved:
+        """Makes `automation` the live version, enabled; the same document again changes nothing.
+
+        A crash between its two writes leaves an unused version, which the next save of that document takes up. Raises
+        PlatformUnavailable.
+        """
+        document = automation.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        with reaching_mongodb():
+            while True:
+                found = await self._live.find_one({"_id": automation.id})
+                if found and found["document"] == document and found["state"] == "enabled":
+                    return Saved(_live(found), changed=False)
+                version = await self._version(automation.id, document, by)
+                revision = found["revision"] + 1 if found else 1
+                written: Document = {
+                    "revision": revision,
+                    "version": version,
+                    "state": "enabled",
+                    "reason": "",
+                    "by": by,
+                }
+                written["document"] = document
+                if await self._compare_and_set(automation.id, found, written):
+                    return Saved(_live({"_id": automation.id, **written}), changed=True)
+
+    async def version(self, automation_id: str, version: int) -> Automation | None:
+        """A version, whether live or not; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            found = await self._versions.find_one({"_id": _version_id(automation_id, version)})
+        return None if found is None else Automation.model_validate(found["document"])
+
+    async def live(self, automation_id: str) -> LiveAutomation | None:
+        """The live version and state; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            found = await self._live.find_one({"_id": automation_id})
+        return None if found is None else _live(found)
+
+    async def list(self, app: str | None = None) -> list[LiveAutomation]:
+        """All live automations, of one app or all, by id; raises PlatformUnavailable."""
+        # Ids are app/name, and "0" follows "/": the range is the app's, by the index on _id.
+        asked: Document = {} if app is None else {"_id": {"$gte": f"{app}/", "$lt": f"{app}0"}}
+        with reaching_mongodb():
+            found = await self._live.find(asked).sort("_id", 1).to_list(None)
+        return [_live(each) for each in found]
+
+    async def _version(self, automation_id: str, document: Document, by: str) -> int:
+        """The number under which `document` is saved: the newest version's if it is the same, else a new one."""
+        while True:
+            newest = await self._versions.find_one({"automation": automation_id}, sort=[("version", -1)])
+            if newest and newest["document"] == document:
+                return int(newest["version"])
+            version = int(newest["version"]) + 1 if newest else 1
+            try:
+                await self._versions.insert_one(
+                    {
+                        "_id": _version_id(automation_id, version),
+                        "automation": automation_id,
+                        "version": version,
+                        "document": document,
+                        "by": by,
+                        "saved_at": datetime.now(UTC),
+                    }
+                )
+            except DuplicateKeyError:
+                continue  # another save took the number; look again
+            return version
+
+    async def _compare_and_set(self, automation_id: str, found: Document | None, written: Document) -> bool:
+        if found is None:
+            try:
+                await self._live.insert_one({"_id": automation_id, **written})
+            except DuplicateKeyError:
+                return False
+            return True
+        result = await self._live.update_one({"_id": automation_id, "revision": found["revision"]}, {"$set": written})
+        return result.matched_count == 1
+
+
+def _version_id(automation_id: str, version: int) -> str:
+    return f"{automation_id}@{version}"
+
+
+def _live(found: Document) -> LiveAutomation:
+    return LiveAutomation(
+        format=1,
+        revision=int(found["revision"]),
+        version=int(found["version"]),
+        state=cast(Literal["enabled", "disabled"], found["state"]),
+        reason=str(found["reason"]),
+        by=str(found["by"]),
+        document=Automation.model_validate(found["document"]),
+    )

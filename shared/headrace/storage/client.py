@@ -1,0 +1,54 @@
+"""One connection to MongoDB and the stores on it."""
+
+from datetime import UTC, datetime
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from headrace.settings import Settings
+from headrace.storage.automations import AutomationStore
+from headrace.storage.driver import Document, reaching_mongodb
+from headrace.storage.groups import GroupStore
+from headrace.storage.rows import MongoRowStore
+from headrace.storage.runs import RunStore
+
+SELECTION_TIMEOUT_MS = 5_000
+"""An election takes a few seconds; past this the platform part counts as away, and intake stops."""
+
+SOCKET_TIMEOUT_MS = 30_000
+"""A half-open connection must not hold a batch for ever; the largest bulk write takes well under a second."""
+
+
+class Storage:
+    """The stores of an installation. Belongs to the event loop in which it was made."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            settings.mongodb,
+            serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
+            socketTimeoutMS=SOCKET_TIMEOUT_MS,
+            connectTimeoutMS=SELECTION_TIMEOUT_MS,
+            tz_aware=True,
+            tzinfo=UTC,
+            w="majority",
+            appname=settings.prefix,
+        )
+        database = self._client[settings.prefix]
+        self.runs = RunStore(database, settings.runs_retention_days)
+        self.rows = MongoRowStore(self._client[settings.rows_database])
+        self.automations = AutomationStore(database)
+        self.groups = GroupStore(database)
+
+    async def prepare(self) -> None:
+        """Makes the indexes; repeatable. Raises PlatformUnavailable."""
+        with reaching_mongodb():
+            await self.runs.prepare()
+
+    async def ping(self) -> datetime:
+        """The server's time; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            answer = await self._client.admin.command("hello")
+        return answer["localTime"]
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._client.close()

@@ -19,7 +19,7 @@ class Saved:
 
 
 class AutomationStore:
-    """Collections `automation_versions` (`_id` = app/name@version, never changed) and `automations` (`_id` = app/name)."""
+    """`automation_versions` (`_id` = app/name@version, never changed) and `automations` (`_id` = app/name)."""
 
     def __init__(self, database: Database) -> None:
         self._versions = database["automation_versions"]
@@ -62,7 +62,7 @@ class AutomationStore:
             found = await self._live.find_one({"_id": automation_id})
         return None if found is None else _live(found)
 
-    async def list(self, app: str | None = None) -> list[LiveAutomation]:
+    async def all(self, app: str | None = None) -> list[LiveAutomation]:
         """All live automations, of one app or all, by id; raises PlatformUnavailable."""
         # Ids are app/name, and "0" follows "/": the range is the app's, by the index on _id.
         asked: Document = {} if app is None else {"_id": {"$gte": f"{app}/", "$lt": f"{app}0"}}

@@ -1,6 +1,6 @@
 """The driver's types and errors, in our terms."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary 
 
 
 @contextmanager
-def reaching_mongodb() -> Iterator[None]:
+def reaching_mongodb() -> Generator[None]:
     """Turns the driver's ways of saying that MongoDB is away into PlatformUnavailable; never quotes the URI."""
     try:
         yield

@@ -102,8 +102,8 @@ async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Wa
             raise
         for each in errors:
             if each["code"] != DUPLICATE_KEY:
-                _refuse(batch[each["index"]], f"MongoDB refuses the row (code {each['code']})")
-        return [batch[each["index"]] for each in errors if each["code"] == DUPLICATE_KEY]
+                _refuse(batch[int(each["index"])], f"MongoDB refuses the row (code {each['code']})")
+        return [batch[int(each["index"])] for each in errors if each["code"] == DUPLICATE_KEY]
     except OperationFailure as error:
         if len(batch) == 1 and not error.has_error_label("RetryableWriteError"):
             _refuse(batch[0], f"MongoDB refuses the row (code {error.code})")

@@ -88,7 +88,7 @@ class RunStore:
         with reaching_mongodb():
             return await self._runs.find_one({"_id": run_id})
 
-    async def list(self, asked: RunFilter) -> list[Document]:
+    async def find(self, asked: RunFilter) -> list[Document]:
         """Runs newest first, without their steps; raises PlatformUnavailable."""
         query: Document = {
             name: value
@@ -131,9 +131,9 @@ class RunStore:
             errors = cast(list[dict[str, Any]], error.details["writeErrors"])
             if not errors:
                 raise
-            existing = [documents[each["index"]] for each in errors if each["code"] == DUPLICATE_KEY]
+            existing = [documents[int(each["index"])] for each in errors if each["code"] == DUPLICATE_KEY]
             refused = [
-                (documents[each["index"]][0], f"MongoDB code {each['code']}")
+                (documents[int(each["index"])][0], f"MongoDB code {each['code']}")
                 for each in errors
                 if each["code"] != DUPLICATE_KEY
             ]
@@ -153,9 +153,8 @@ class RunStore:
     async def _replace(self, documents: Sequence[tuple[int, Document]]) -> int:
         if not documents:
             return 0
-        result = await self._runs.bulk_write(
-            [ReplaceOne(_older(document), document) for _, document in documents], ordered=False
-        )
+        replacements = [ReplaceOne(_older(document), document) for _, document in documents]
+        result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
         return result.matched_count
 
 

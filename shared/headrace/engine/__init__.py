@@ -1,0 +1,46 @@
+"""A run: compiled once per version, executed step by step, ended by one record."""
+
+from headrace.engine.compilation import compile_plan
+from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
+from headrace.engine.keys import step_key
+from headrace.engine.orchestrator import Orchestrator, Outcome
+from headrace.engine.plan import Plan
+from headrace.engine.ports import (
+    Clock,
+    Ports,
+    RowConflict,
+    RowCreated,
+    RowRefused,
+    RowStore,
+    SystemClock,
+)
+from headrace.engine.record import encode_record
+from headrace.engine.run import Publication, Started
+from headrace.engine.web.messages import HttpAnswer, HttpFailure, HttpRequest, HttpTransport
+from headrace.engine.web.transport import AioHttpTransport
+
+__all__ = [
+    "AioHttpTransport",
+    "Clock",
+    "HttpAnswer",
+    "HttpFailure",
+    "HttpRequest",
+    "HttpTransport",
+    "Orchestrator",
+    "Outcome",
+    "Plan",
+    "PlatformUnavailable",
+    "Ports",
+    "Publication",
+    "RowConflict",
+    "RowCreated",
+    "RowRefused",
+    "RowStore",
+    "Started",
+    "StepCrashed",
+    "StepError",
+    "SystemClock",
+    "compile_plan",
+    "encode_record",
+    "step_key",
+]

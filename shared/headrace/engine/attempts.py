@@ -1,0 +1,53 @@
+"""A step's tries in place: which failures are worth another, how long to wait, and when time forbids it."""
+
+from datetime import datetime
+
+from headrace.contracts.automation import Retry
+from headrace.contracts.runs import Attempt
+from headrace.engine.errors import StepError
+from headrace.engine.ports import Clock
+from headrace.engine.run import Run
+from headrace.engine.steps.base import Outputs, Perform
+
+
+async def attempt(work: Perform, run: Run, retry: Retry, give_up_at: float, attempts: list[Attempt]) -> Outputs:
+    """The outputs of the first attempt that succeeds; every attempt is appended to `attempts`.
+
+    Only retryable failures are tried again, after the backoff or what the other side asked for, whichever is longer,
+    and only if that ends before `give_up_at` (of `Clock.perf`). Raises the last StepError.
+    """
+    clock = run.ports.clock
+    backoff = retry.backoff
+    while True:
+        entry = _begin(clock.now(), attempts)
+        began = clock.perf()
+        try:
+            outputs = await work(run)
+        except StepError as error:
+            entry["error"] = error.info
+            wait = max(backoff, error.retry_after or 0.0)
+            out_of_time = clock.perf() + wait >= give_up_at
+            if not error.retryable or len(attempts) >= retry.attempts or out_of_time:
+                raise
+        else:
+            entry["error"] = None
+            return outputs
+        finally:
+            entry["duration_ms"] = milliseconds(began, clock)
+        await clock.sleep(wait)
+        backoff = min(backoff * retry.factor, retry.max)
+
+
+def milliseconds(began: float, clock: Clock) -> float:
+    """Since `began`, a moment of `Clock.perf`, to the microsecond."""
+    return round((clock.perf() - began) * 1000.0, 3)
+
+
+def _begin(at: datetime, attempts: list[Attempt]) -> Attempt:
+    # What stands if the attempt is cut off: only a timeout does that and leaves a record.
+    entry: Attempt = {"started_at": at, "duration_ms": 0.0, "error": _CUT_OFF.info}
+    attempts.append(entry)
+    return entry
+
+
+_CUT_OFF = StepError("timeout", "cut off by a timeout", retryable=True)

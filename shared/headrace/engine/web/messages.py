@@ -1,0 +1,47 @@
+"""A request, its answer, and the thin port between the `http.request` step and whatever carries them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_ANSWER = 1 << 20
+"""Bytes of an answer's body that are kept, after decompression: the language promises "cut at 1 MB"."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request. `url` is absolute http(s) without credentials; header names and values are clean already."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    allow_private_hosts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """One answer: header names in lower case, the body decompressed and cut at MAX_ANSWER (then `truncated`)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool = False
+
+
+class HttpFailure(Exception):
+    """No answer, for a reason outside of us. `type` is one stable word; the message quotes no more than the host."""
+
+    def __init__(self, type: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.retryable = retryable
+
+
+class HttpTransport(Protocol):
+    """Carries one request, following no redirect, keeping no cookie, limiting no time: its caller does."""
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        """The answer, whatever its status. Raises HttpFailure; can be cancelled at any await."""
+        ...

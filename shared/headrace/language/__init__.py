@@ -1,0 +1,20 @@
+"""Templates and conditions: compiled once, rendered many times, hostile authors assumed. No I/O."""
+
+from headrace.language.conditions import Condition, compile_condition
+from headrace.language.errors import LanguageError, TemplateError
+from headrace.language.scope import RUN_ROOTS, TRIGGER_ROOTS, Scope
+from headrace.language.templates import Template, Value, compile_template, compile_value
+
+__all__ = [
+    "RUN_ROOTS",
+    "TRIGGER_ROOTS",
+    "Condition",
+    "LanguageError",
+    "Scope",
+    "Template",
+    "TemplateError",
+    "Value",
+    "compile_condition",
+    "compile_template",
+    "compile_value",
+]

@@ -1,0 +1,29 @@
+"""What is refused when an automation is saved, and what fails when it runs."""
+
+from typing import Literal
+
+
+class LanguageError(ValueError):
+    """A template or condition that can never work; `path` is its place in the document, line and column are its own."""
+
+    def __init__(self, path: str, message: str, line: int | None = None, column: int | None = None) -> None:
+        self.path = path
+        self.message = message
+        self.line = line
+        self.column = column
+        place = "" if line is None else f"line {line}, " if column is None else f"line {line}, column {column}: "
+        super().__init__(f"{path}: {place}{message}")
+
+
+class TemplateError(Exception):
+    """A template failed on this run's data; it becomes the step's error and never text."""
+
+    def __init__(self, message: str, type: Literal["template_error", "template_limit"] = "template_error") -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+
+
+def limit(message: str) -> TemplateError:
+    """A TemplateError for a limit that was reached."""
+    return TemplateError(message, "template_limit")

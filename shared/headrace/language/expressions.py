@@ -269,18 +269,19 @@ def _add(left: object, right: object, symbol: str) -> object:
     if isinstance(left, str) and isinstance(right, str):
         return limits.bounded(left + right)
     if isinstance(left, list) and isinstance(right, list):
-        limits.bounded_product(len(cast(list[object], left)) + len(cast(list[object], right)), 1)
-        return cast(list[object], left) + cast(list[object], right)
-    return _number(left, symbol) + _number(right, symbol)
+        joined = cast(list[object], left) + cast(list[object], right)
+        limits.bounded_product(len(joined), 1)
+        return joined
+    return _number(cast(object, left), symbol) + _number(right, symbol)
 
 
 def _multiply(left: object, right: object, symbol: str) -> object:
-    for text, times in ((left, right), (right, left)):
-        if isinstance(text, str | list) and type(times) is int:
-            sequence = cast("list[object] | str", text)
+    for repeated, times in ((left, right), (right, left)):
+        if isinstance(repeated, str | list) and type(times) is int:
+            sequence = cast("list[object] | str", repeated)
             limits.bounded_product(max(len(sequence), 1), max(times, 0))
             return sequence * times
-    one, other = _number(cast(object, left), symbol), _number(cast(object, right), symbol)
+    one, other = _number(left, symbol), _number(right, symbol)
     if isinstance(one, int) and isinstance(other, int):
         limits.bounded_bits(one.bit_length() + other.bit_length())
     return one * other

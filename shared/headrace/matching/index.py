@@ -1,0 +1,125 @@
+"""The live automations, found by what they listen to: the cost of a look-up does not grow with their number."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headrace.contracts.automation import EventTrigger, LiveAutomation, RowTrigger
+from headrace.language import TRIGGER_ROOTS, Condition, Template, compile_condition, compile_template
+
+WILDCARD = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A live automation with its trigger compiled."""
+
+    live: LiveAutomation
+    when: Condition | None
+    ordering_key: Template | None
+    only_if_changed: frozenset[str]
+
+
+def compile_definition(live: LiveAutomation) -> Definition:
+    """Compiles the trigger; raises LanguageError."""
+    document, trigger = live.document, live.document.trigger
+    key = document.ordering_key
+    return Definition(
+        live=live,
+        when=None
+        if trigger.when is None
+        else compile_condition(trigger.when, roots=TRIGGER_ROOTS, path="trigger.when"),
+        ordering_key=None if key is None else compile_template(key, roots=TRIGGER_ROOTS, path="ordering_key"),
+        only_if_changed=frozenset(trigger.only_if_changed) if isinstance(trigger, RowTrigger) else frozenset(),
+    )
+
+
+_Key = tuple[str, str, str]
+_Bucket = tuple[Definition, ...]
+
+
+class Index:
+    """Definitions by (app, event type, table), and by (app, literal beginning of an event pattern).
+
+    One thread changes it while another looks up: buckets are immutable and replaced whole.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Definition] = {}
+        self._rows: dict[_Key, _Bucket] = {}
+        self._patterns: dict[tuple[str, str], _Bucket] = {}
+        self._prefix_lengths: dict[str, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def put(self, definition: Definition) -> bool:
+        """Makes it the live one of its automation unless a higher revision is known; says whether it was taken."""
+        live = definition.live
+        known = self._by_id.get(live.document.id)
+        if known is not None and known.live.revision > live.revision:
+            return False
+        self.remove(live.document.id)
+        self._by_id[live.document.id] = definition
+        if live.state == "enabled":
+            self._add(definition)
+        return True
+
+    def remove(self, automation_id: str) -> None:
+        """Forgets an automation."""
+        known = self._by_id.pop(automation_id, None)
+        if known is None or known.live.state != "enabled":
+            return
+        app, trigger = known.live.document.app, known.live.document.trigger
+        if isinstance(trigger, RowTrigger):
+            key = (app, trigger.type, trigger.table)
+            self._rows[key] = tuple(each for each in self._rows[key] if each is not known)
+        else:
+            beginning = (app, _literal_beginning(trigger))
+            self._patterns[beginning] = tuple(each for each in self._patterns[beginning] if each is not known)
+
+    def for_row(self, app: str, type: str, table: str) -> _Bucket:
+        """Definitions that listen to this kind of change of this table."""
+        return self._rows.get((app, type, table), ())
+
+    def for_event(self, app: str, type: str) -> Iterator[Definition]:
+        """Definitions whose pattern matches this event type."""
+        for length in self._prefix_lengths.get(app, ()):
+            if length > len(type):
+                return
+            for definition in self._patterns.get((app, type[:length]), ()):
+                trigger = definition.live.document.trigger
+                if isinstance(trigger, EventTrigger) and matches_pattern(trigger.event, type):
+                    yield definition
+
+    def _add(self, definition: Definition) -> None:
+        app, trigger = definition.live.document.app, definition.live.document.trigger
+        if isinstance(trigger, RowTrigger):
+            key = (app, trigger.type, trigger.table)
+            self._rows[key] = (*self._rows.get(key, ()), definition)
+            return
+        beginning = _literal_beginning(trigger)
+        self._patterns[app, beginning] = (*self._patterns.get((app, beginning), ()), definition)
+        lengths = self._prefix_lengths.get(app, ())
+        if len(beginning) not in lengths:
+            self._prefix_lengths[app] = tuple(sorted((*lengths, len(beginning))))
+
+
+def _literal_beginning(trigger: EventTrigger) -> str:
+    return trigger.event.partition(WILDCARD)[0]
+
+
+def matches_pattern(pattern: str, type: str) -> bool:
+    """Whether `type` matches `pattern`, in which `*` stands for any text. Linear: each part is sought once."""
+    first, *rest = pattern.split(WILDCARD)
+    if not rest:
+        return type == pattern
+    last = rest.pop()
+    if not type.startswith(first) or not type.endswith(last) or len(type) < len(first) + len(last):
+        return False
+    position, end = len(first), len(type) - len(last)
+    for part in rest:
+        found = type.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

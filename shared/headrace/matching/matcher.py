@@ -1,0 +1,128 @@
+"""Which automations an event triggers, and the job of each."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from headrace.contracts import limits
+from headrace.contracts.cloudevents import ROW_TYPES, Event, Location, format_time
+from headrace.contracts.jobs import JOB_FORMAT, run_id
+from headrace.contracts.rows import RowChange
+from headrace.language import Scope, TemplateError
+from headrace.language.values import to_text
+from headrace.matching.index import Definition, Index
+
+
+class Match(NamedTuple):
+    """An automation that fires. `job` has the fields of contracts.jobs.Job; `key` is its ordering key."""
+
+    definition: Definition
+    key: str
+    job: Mapping[str, object]
+
+
+class MatchError(NamedTuple):
+    """An automation of which nobody can say whether it fires, or in which order: its template failed on this event."""
+
+    definition: Definition
+    type: str
+    message: str
+
+
+Found = list[Match | MatchError]
+
+
+def match_row(index: Index, event: Event, change: RowChange, row_id: str, record_key: str, location: Location) -> Found:
+    """What a row change triggers; a snapshot's row (`op: r`) nothing."""
+    type = ROW_TYPES[change.op]
+    definitions = index.for_row(event.app, type, change.source.table)
+    if not definitions:
+        return []
+    changed = change.changed
+    trigger: dict[str, object] = {
+        "type": type,
+        "table": change.source.table,
+        "id": row_id,
+        "row": change.after if change.op != "d" else change.before,
+        "old_row": change.before,
+        "changed": changed,
+        "timestamp": format_time(event.time),
+        "event": _event_facts(event),
+    }
+    hit = frozenset(changed)
+    listening = [each for each in definitions if not each.only_if_changed or not hit.isdisjoint(each.only_if_changed)]
+    return _fire(listening, event, type, trigger, record_key, location)
+
+
+def match_event(index: Index, event: Event, data: object, record_key: str, location: Location) -> Found:
+    """What a domain event triggers."""
+    trigger: dict[str, object] = {
+        "type": "event",
+        "data": data,
+        "timestamp": format_time(event.time),
+        "event": _event_facts(event),
+    }
+    return _fire(index.for_event(event.app, event.type), event, event.type, trigger, record_key, location)
+
+
+def _event_facts(event: Event) -> dict[str, object]:
+    return {"id": event.id, "source": event.source, "type": event.type, "subject": event.subject}
+
+
+def _fire(
+    definitions: Iterable[Definition],
+    event: Event,
+    type: str,
+    trigger: dict[str, object],
+    record_key: str,
+    location: Location,
+) -> Found:
+    found: Found = []
+    cause = _cause(event, type, location)
+    roots = {**trigger, "trigger": trigger}
+    for definition in definitions:
+        document = definition.live.document
+        run = run_id(document.app, document.name, event)
+        scope = Scope(roots, run, event.time)
+        try:
+            if definition.when is not None and not definition.when.holds(scope):
+                continue
+            key = record_key if definition.ordering_key is None else _ordering_key(definition, scope)
+        except TemplateError as error:
+            found.append(MatchError(definition, error.type, f"automation {document.id}: {error.message}"))
+            continue
+        found.append(Match(definition, key, _job(definition, event, run, key, trigger, cause)))
+    return found
+
+
+def _ordering_key(definition: Definition, scope: Scope) -> str:
+    template = definition.ordering_key
+    key = "" if template is None else to_text(template.render(scope))
+    if len(key) > limits.ATTRIBUTE:
+        raise TemplateError(f"its ordering_key has {len(key)} characters; {limits.ATTRIBUTE} are accepted")
+    return key
+
+
+def _cause(event: Event, type: str, location: Location) -> Mapping[str, str | int | datetime]:
+    return {"id": event.id, "source": event.source, "type": type, **location._asdict(), "time": event.time}
+
+
+def _job(
+    definition: Definition, event: Event, run: str, key: str, trigger: object, cause: Mapping[str, object]
+) -> Mapping[str, object]:
+    document = definition.live.document
+    return {
+        "format": JOB_FORMAT,
+        "run_id": run,
+        "app": document.app,
+        "automation": document.name,
+        "version": definition.live.version,
+        "generation": 0,
+        "segment": 0,
+        "attempt": 1,
+        "key": key,
+        "priority": document.priority,
+        "replay": event.replay,
+        "trigger": trigger,
+        "cause": cause,
+    }

@@ -1,0 +1,106 @@
+"""Topics and groups as an operator handles them: made, checked, reset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from headrace.streams.errors import StreamFailed
+
+TIMEOUT_S = 15.0
+"""Of one request; a broker that is up answers in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it must be; `config` holds those of its properties that promises rest on."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+def make_topics(kafka: Mapping[str, str], specs: Sequence[TopicSpec]) -> list[str]:
+    """Makes those that are missing, answers their names; raises StreamFailed if one that exists differs."""
+    admin = AdminClient(dict(kafka))
+    existing = admin.list_topics(timeout=TIMEOUT_S).topics
+    missing = [spec for spec in specs if spec.name not in existing]
+    if missing:
+        new = [
+            NewTopic(spec.name, spec.partitions, spec.replication_factor, config=dict(spec.config)) for spec in missing
+        ]
+        for name, made in admin.create_topics(new).items():
+            try:
+                made.result(TIMEOUT_S)
+            except KafkaException as error:
+                raise StreamFailed(f"topic {name} could not be made: {error.args[0]}") from None
+    check_topics(kafka, specs, wait_for=frozenset(spec.name for spec in missing))
+    return [spec.name for spec in missing]
+
+
+def check_topics(kafka: Mapping[str, str], specs: Sequence[TopicSpec], wait_for: frozenset[str] = frozenset()) -> None:
+    """Raises StreamFailed naming every topic that is missing or differs in partitions or properties."""
+    admin = AdminClient(dict(kafka))
+    found = admin.list_topics(timeout=TIMEOUT_S).topics
+    while any(name not in found for name in wait_for):
+        found = admin.list_topics(timeout=TIMEOUT_S).topics
+    wrong = [f"{spec.name} is missing" for spec in specs if spec.name not in found]
+    present = [spec for spec in specs if spec.name in found]
+    resources = [ConfigResource(ResourceType.TOPIC, spec.name) for spec in present]
+    configs = {resource.name: answer for resource, answer in admin.describe_configs(resources).items()}
+    for spec in present:
+        partitions = len(found[spec.name].partitions)
+        if partitions != spec.partitions:
+            wrong.append(f"{spec.name} has {partitions} partitions, expected {spec.partitions}")
+        actual = configs[spec.name].result(TIMEOUT_S)
+        wrong += [
+            f"{spec.name} has {name}={actual[name].value}, expected {value}"
+            for name, value in spec.config.items()
+            if actual[name].value != value
+        ]
+    if wrong:
+        raise StreamFailed(
+            f"the topics are not as they must be: {'; '.join(wrong)}. `headrace topics --make` makes missing ones; "
+            "counts of partitions never change in place"
+        )
+
+
+def reset_group(kafka: Mapping[str, str], group: str, partitions: Sequence[tuple[str, int]], earliest: bool) -> None:
+    """Sets the group's offsets to the earliest or the latest record; the group must have no member. Raises
+    StreamFailed."""
+    admin = AdminClient(dict(kafka))
+    spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+    try:
+        ends = admin.list_offsets({TopicPartition(*partition): spec for partition in partitions})
+        offsets = [
+            TopicPartition(partition.topic, partition.partition, end.result(TIMEOUT_S).offset)
+            for partition, end in ends.items()
+        ]
+        changed = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])
+        changed[group].result(TIMEOUT_S)
+    except KafkaException as error:
+        raise StreamFailed(
+            f"offsets of {group} could not be set (are its services stopped?): {error.args[0]}"
+        ) from None
+
+
+def committed_offsets(kafka: Mapping[str, str], group: str, topic: str) -> dict[int, int]:
+    """The group's committed offsets in `topic`, by partition; those without one are left out."""
+    consumer = Consumer({**kafka, "group.id": group})
+    try:
+        numbers = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+        found = consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=TIMEOUT_S)
+        return {each.partition: each.offset for each in found if each.offset >= 0}
+    finally:
+        consumer.close()
+
+
+def member_client_ids(kafka: Mapping[str, str], group: str) -> list[str]:
+    """The client ids of the group's living members."""
+    described = AdminClient(dict(kafka)).describe_consumer_groups([group])
+    try:
+        return [member.client_id for member in described[group].result(TIMEOUT_S).members]
+    except KafkaException:
+        return []  # the group does not exist yet: it has no members

@@ -1,9 +1,13 @@
+# The client's stubs leave the results of its futures untyped, and its package re-exports without saying so.
+# pyright: reportPrivateImportUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Topics and groups as an operator handles them: made, checked, reset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from headrace.streams.errors import StreamFailed
@@ -71,7 +75,7 @@ def reset_group(kafka: Mapping[str, str], group: str, partitions: Sequence[tuple
     """Sets the group's offsets to the earliest or the latest record; the group must have no member. Raises
     StreamFailed."""
     admin = AdminClient(dict(kafka))
-    spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+    spec = cast(OffsetSpec, OffsetSpec.earliest() if earliest else OffsetSpec.latest())
     try:
         ends = admin.list_offsets({TopicPartition(*partition): spec for partition in partitions})
         offsets = [
@@ -101,6 +105,8 @@ def member_client_ids(kafka: Mapping[str, str], group: str) -> list[str]:
     """The client ids of the group's living members."""
     described = AdminClient(dict(kafka)).describe_consumer_groups([group])
     try:
-        return [member.client_id for member in described[group].result(TIMEOUT_S).members]
-    except KafkaException:
-        return []  # the group does not exist yet: it has no members
+        return [str(member.client_id) for member in described[group].result(TIMEOUT_S).members]
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return []
+        raise StreamFailed(f"group {group} could not be described: {error.args[0]}") from None

@@ -44,13 +44,17 @@ class CompactedReader:
         self._committed: dict[Partition, int] = {}
         self._last_commit = 0.0
         self.failure: StreamFailed | None = None
-        self.last_beat = time.monotonic()
+        self._last_beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="compacted", daemon=True)
 
     @property
     def caught_up(self) -> bool:
         """Whether it has once seen the end of every partition."""
         return self._caught_up.is_set()
+
+    def stalled_s(self) -> float:
+        """Seconds since it last read, or looked."""
+        return time.monotonic() - self._last_beat
 
     def start(self) -> None:
         """Begins to read; raises StreamFailed if the topic is not there."""
@@ -83,7 +87,7 @@ class CompactedReader:
             while not self._stop.is_set():
                 self._read()
                 self._commit()
-                self.last_beat = time.monotonic()
+                self._last_beat = time.monotonic()
         except (StreamFailed, KafkaException) as error:
             self.failure = StreamFailed(f"reading {self._topic} failed: {error}")
 

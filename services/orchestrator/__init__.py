@@ -1,0 +1,1 @@
+"""Reads jobs, executes their automations, and leaves one run record for each."""

@@ -1,0 +1,1 @@
+"""Reads run records and writes them to MongoDB, where people search them."""

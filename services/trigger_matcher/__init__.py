@@ -1,0 +1,1 @@
+"""Reads events, finds the automations each triggers, and makes their jobs."""

@@ -1,0 +1,78 @@
+"""A record of an event topic to the jobs it triggers."""
+
+from collections.abc import Sequence
+
+import orjson
+from prometheus_client import Counter
+
+from headrace.contracts import limits
+from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_event
+from headrace.contracts.errors import ContractError
+from headrace.contracts.jobs import job_key
+from headrace.contracts.rows import read_row_change, row_id_of
+from headrace.contracts.topics import JOBS, ROWS
+from headrace.matching import Index, Match, MatchError, match_event, match_row
+from headrace.service import DeadLetterWriter
+from headrace.settings import Settings
+from headrace.streams import Outgoing, Record
+
+EVENTS_MATCHED = Counter("headrace_events_total", "Events by whether an automation fired", ["fired"])
+JOBS_MADE = Counter("headrace_jobs_total", "Jobs made", ["priority"])
+
+
+class RecordMatcher:
+    """The runtime's handler: pure, so a batch may be matched again."""
+
+    def __init__(self, index: Index, settings: Settings, dead_letter: DeadLetterWriter) -> None:
+        self._index = index
+        self._dead_letter = dead_letter
+        self._rows = ROWS.full_name(settings.prefix)
+        self._jobs = {priority: topic.full_name(settings.prefix) for priority, topic in JOBS.items()}
+
+    def __call__(self, records: Sequence[Record]) -> list[list[Outgoing]]:
+        """For each record its jobs, or the dead letter that says why it has none."""
+        return [self._match(record) for record in records]
+
+    def _match(self, record: Record) -> list[Outgoing]:
+        try:
+            event, found = self._find(record)
+        except ContractError as error:
+            return [self._dead_letter(record, error.type, error.message)]
+        EVENTS_MATCHED.labels("yes" if found else "no").inc()
+        return [self._outgoing(record, event, each) for each in found]
+
+    def _find(self, record: Record) -> tuple[Event, list[Match | MatchError]]:
+        location = Location(record.topic, record.partition, record.offset)
+        event = read_event(record.headers, location, record.timestamp_ms)
+        key = "" if record.key is None else record.key.decode(errors="backslashreplace")
+        if record.topic == self._rows:
+            change = read_row_change(record.value)
+            row_id = row_id_of(record.key, event.app, change)
+            return event, match_row(self._index, event, change, row_id, key, location)
+        if not event.type:
+            raise ContractError("missing_attribute", "header ce_type is missing or empty; it names the event's type")
+        return event, match_event(self._index, event, _body(record), key, location)
+
+    def _outgoing(self, record: Record, event: Event, found: Match | MatchError) -> Outgoing:
+        if isinstance(found, MatchError):
+            return self._dead_letter(record, found.type, found.message)
+        document = found.definition.live.document
+        JOBS_MADE.labels(document.priority).inc()
+        headers = [("traceparent", event.traceparent.encode())] if event.traceparent else []
+        if event.replay:
+            headers.append((REPLAY_HEADER, event.replay.encode()))
+        key = job_key(document.app, document.name, found.key).encode()
+        return Outgoing(self._jobs[document.priority], key, orjson.dumps(found.job, option=orjson.OPT_UTC_Z), headers)
+
+
+def _body(record: Record) -> object:
+    if record.value is None:
+        return None
+    if len(record.value) > limits.EVENT_BODY:
+        raise ContractError(
+            "over_limit", f"the event's body has {len(record.value)} bytes; {limits.EVENT_BODY} are accepted"
+        )
+    try:
+        return orjson.loads(record.value)
+    except orjson.JSONDecodeError as error:
+        raise ContractError("not_json", f"event: not JSON ({error})") from None

@@ -1,0 +1,91 @@
+"""Makes automations live: saved in MongoDB, published to Kafka, known to every living matcher."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from headrace.contracts.automation import Automation, LiveAutomation
+from headrace.contracts.topics import AUTOMATIONS
+from headrace.engine import compile_plan
+from headrace.installation import group_name
+from headrace.matching import compile_definition
+from headrace.settings import Settings
+from headrace.storage import Saved, Storage
+from headrace.streams.admin import committed_offsets, member_client_ids
+
+LIVE_TIMEOUT_S = 20.0
+"""A matcher commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
+
+_POLL_S = 0.1
+
+
+class NotLive(Exception):
+    """Saved and published, but a matcher did not take it up in time; applying again is safe."""
+
+
+def check(automation: Automation) -> None:
+    """Compiles all of it, to refuse now what could not run later; raises LanguageError."""
+    compile_plan(automation, 0)
+    compile_definition(LiveAutomation(format=1, revision=0, version=0, state="enabled", document=automation))
+
+
+async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
+    """Saves and publishes; returns when every living matcher has all of them.
+
+    Idempotent: the same document again makes no version, but is published again in case an earlier try was cut short.
+    Raises LanguageError (then nothing was saved), PlatformUnavailable, NotLive.
+    """
+    for automation in automations:
+        check(automation)
+    saved = [await storage.automations.save(automation, by) for automation in automations]
+    ends = _publish(settings, [each.live for each in saved])
+    await _wait_for_matchers(settings, ends)
+    return saved
+
+
+def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, int]:
+    """Publishes and answers the offset behind the last record, by partition."""
+    ends: dict[int, int] = {}
+    errors: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            errors.append(error)
+        else:
+            partition = int(message.partition() or 0)
+            ends[partition] = max(ends.get(partition, 0), int(message.offset() or 0) + 1)
+
+    producer = Producer({**settings.kafka, "enable.idempotence": True, "partitioner": "murmur2_random"})
+    topic = AUTOMATIONS.full_name(settings.prefix)
+    for each in live:
+        value = each.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+        producer.produce(topic, value, each.document.id.encode(), on_delivery=delivered)
+    producer.flush()
+    if errors:
+        raise KafkaException(errors[0])
+    return ends
+
+
+async def _wait_for_matchers(settings: Settings, ends: dict[int, int]) -> None:
+    topic = AUTOMATIONS.full_name(settings.prefix)
+    deadline = time.monotonic() + LIVE_TIMEOUT_S
+    while True:
+        clients = member_client_ids(settings.kafka, group_name(settings, "trigger_matcher"))
+        behind = [
+            slot for slot in {client.rpartition("-")[2] for client in clients} if not _has(settings, topic, slot, ends)
+        ]
+        if not behind:
+            return
+        if time.monotonic() > deadline:
+            raise NotLive(
+                f"saved and published, but trigger_matcher {', '.join(sorted(behind))} has not taken it up within "
+                f"{LIVE_TIMEOUT_S:.0f} s: look at its log, then apply again"
+            )
+        await asyncio.sleep(_POLL_S)
+
+
+def _has(settings: Settings, topic: str, slot: str, ends: dict[int, int]) -> bool:
+    positions = committed_offsets(settings.kafka, f"{settings.prefix}-automations-{slot}", topic)
+    return all(positions.get(partition, 0) >= end for partition, end in ends.items())

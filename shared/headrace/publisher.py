@@ -1,0 +1,239 @@
+"""The SDK: publish domain events and row changes, delivery confirmed.
+
+from headrace import Publisher
+with Publisher(app="shop") as publisher:
+    publisher.event("order.created", {"order": 7, "total": 99.5})
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+from uuid import uuid4
+
+import orjson
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from headrace.contracts import limits
+from headrace.contracts.cloudevents import ROW_TYPES, Event, event_headers, is_name
+from headrace.contracts.rows import row_key
+
+DELIVERY_TIMEOUT_MS = 30_000
+"""Within this a record is confirmed or its future fails: long enough for a broker's restart."""
+
+RESERVED = "headrace."
+"""Event types that only Headrace's services publish."""
+
+
+class PublishError(Exception):
+    """The event was refused before it was sent, or Kafka did not confirm it; the message says which and why."""
+
+
+class Published(NamedTuple):
+    """A confirmed record: the event's id and its place in Kafka."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+class _Submitter:
+    """What both publishers share: an idempotent producer, and a thread that serves its confirmations."""
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        bootstrap_servers: str | None = None,
+        source: str | None = None,
+        prefix: str = "headrace",
+        kafka: Mapping[str, str] | None = None,
+    ) -> None:
+        servers = bootstrap_servers or os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if not servers:
+            raise PublishError("no Kafka address: give bootstrap_servers or set KAFKA_BOOTSTRAP_SERVERS")
+        if not is_name(app):
+            raise PublishError(f"app {app!r}: an app's name is made of a-z, 0-9, '_' and '-'")
+        self._app = app
+        self._source = source or f"headrace-sdk/{app}"
+        self._prefix = prefix
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                **(kafka or {}),
+                # Without it a retry could reorder a key's events.
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 2,
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "message.max.bytes": limits.RECORD + limits.EVENT_BODY,
+            }
+        )
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="headrace-publisher", daemon=True)
+        self._poller.start()
+
+    def submit_event(
+        self,
+        type: str,
+        data: object,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        time: datetime | None = None,
+        subject: str = "",
+    ) -> "Future[Published]":
+        """Hands an event over without waiting; the future is done when Kafka has confirmed it.
+
+        The same `id` again is the same event: automations run once for it. Events with the same `key` stay in order.
+        Raises PublishError for what would never be accepted.
+        """
+        if not type or type.startswith(RESERVED):
+            raise PublishError(f"event type {type!r}: must not be empty nor begin with {RESERVED!r}")
+        event = self._event(type, id, time, subject)
+        value = _encoded(data)
+        if len(value) > limits.EVENT_BODY:
+            raise PublishError(f"the event's body has {len(value)} bytes; {limits.EVENT_BODY} are accepted")
+        return self._submit("events", event, None if key is None else key.encode(), value)
+
+    def submit_row(
+        self,
+        table: str,
+        row_id: str,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+        id: str | None = None,
+        time: datetime | None = None,
+    ) -> "Future[Published]":
+        """Hands a row change over without waiting: `after` alone is a creation, both an update, `before` alone a
+        deletion. Raises PublishError for what would never be accepted."""
+        op: Literal["c", "u", "d"]
+        if after is None and before is None:
+            raise PublishError("a row change has `before`, `after` or both")
+        op = "c" if before is None else "d" if after is None else "u"
+        if not is_name(table):
+            raise PublishError(f"table {table!r}: a table's name is made of a-z, 0-9, '_' and '-'")
+        event = self._event(ROW_TYPES[op], id, time, f"{table}/{row_id}")
+        milliseconds = int(event.time.timestamp() * 1000)
+        source = {"connector": "headrace", "db": self._app, "table": table, "ts_ms": milliseconds}
+        value = _encoded({"op": op, "before": before, "after": after, "source": source, "ts_ms": milliseconds})
+        if len(value) > limits.RECORD:
+            raise PublishError(f"the row change has {len(value)} bytes; {limits.RECORD} are accepted")
+        return self._submit("rows", event, row_key(self._app, table, row_id).encode(), value)
+
+    def flush(self) -> None:
+        """Returns when everything handed over is confirmed or has failed."""
+        self._producer.flush()
+
+    def close(self) -> None:
+        """Flushes and ends."""
+        self.flush()
+        self._closing.set()
+        self._poller.join()
+
+    def _event(self, type: str, id: str | None, time: datetime | None, subject: str) -> Event:
+        at = time or datetime.now(UTC)
+        return Event(id or str(uuid4()), self._source, type, at, subject, self._app, "", "")
+
+    def _submit(self, topic: str, event: Event, key: bytes | None, value: bytes) -> "Future[Published]":
+        done: Future[Published] = Future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                done.set_exception(PublishError(f"Kafka did not confirm event {event.id}: {error}"))
+            else:
+                place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
+                done.set_result(Published(event.id, *place))
+
+        while True:
+            try:
+                self._producer.produce(
+                    f"{self._prefix}.{topic}", value, key, headers=list(event_headers(event)), on_delivery=delivered
+                )
+            except BufferError:
+                self._producer.poll(0.1)  # full: the sender waits for Kafka instead of filling memory
+            except KafkaException as error:
+                raise PublishError(f"event {event.id} cannot be sent: {error.args[0]}") from None
+            else:
+                return done
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+
+class Publisher(_Submitter):
+    """Publishes and waits for the confirmation. Thread-safe; a context manager."""
+
+    def event(self, type: str, data: object, *, key: str | None = None, id: str | None = None) -> Published:
+        """Publishes a domain event; raises PublishError."""
+        return self.submit_event(type, data, key=key, id=id).result()
+
+    def row_created(self, table: str, row_id: str, row: Mapping[str, object], *, id: str | None = None) -> Published:
+        """Publishes a row's creation; raises PublishError."""
+        return self.submit_row(table, row_id, after=row, id=id).result()
+
+    def row_updated(
+        self, table: str, row_id: str, before: Mapping[str, object], after: Mapping[str, object]
+    ) -> Published:
+        """Publishes a row's change; raises PublishError."""
+        return self.submit_row(table, row_id, before=before, after=after).result()
+
+    def row_deleted(self, table: str, row_id: str, row: Mapping[str, object]) -> Published:
+        """Publishes a row's deletion; raises PublishError."""
+        return self.submit_row(table, row_id, before=row).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncPublisher(_Submitter):
+    """The same for asyncio: `async with AsyncPublisher(app="shop") as publisher: await publisher.event(…)`."""
+
+    async def event(self, type: str, data: object, *, key: str | None = None, id: str | None = None) -> Published:
+        """Publishes a domain event; raises PublishError."""
+        return await asyncio.wrap_future(self.submit_event(type, data, key=key, id=id))
+
+    async def row_created(
+        self, table: str, row_id: str, row: Mapping[str, object], *, id: str | None = None
+    ) -> Published:
+        """Publishes a row's creation; raises PublishError."""
+        return await asyncio.wrap_future(self.submit_row(table, row_id, after=row, id=id))
+
+    async def row_updated(
+        self, table: str, row_id: str, before: Mapping[str, object], after: Mapping[str, object]
+    ) -> Published:
+        """Publishes a row's change; raises PublishError."""
+        return await asyncio.wrap_future(self.submit_row(table, row_id, before=before, after=after))
+
+    async def row_deleted(self, table: str, row_id: str, row: Mapping[str, object]) -> Published:
+        """Publishes a row's deletion; raises PublishError."""
+        return await asyncio.wrap_future(self.submit_row(table, row_id, before=row))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+
+def _encoded(data: object) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except orjson.JSONEncodeError as error:
+        raise PublishError(f"the data cannot be JSON: {error}") from None

@@ -1,0 +1,192 @@
+"""What every service process does: settings, log, signals, the ops endpoints, one event loop, one stream."""
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Protocol, TypeVar
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import structlog
+import uvloop
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from headrace.contracts.cloudevents import Location
+from headrace.contracts.deadletters import Refused, dead_letter
+from headrace.contracts.topics import DEAD_LETTERS
+from headrace.engine.errors import PlatformUnavailable
+from headrace.engine.ports import SystemClock
+from headrace.installation import topic_specs
+from headrace.settings import Settings, SettingsError, load_settings
+from headrace.storage import Storage
+from headrace.streams import Outgoing, Record, StreamFailed, Unavailable
+from headrace.streams.admin import check_topics
+from headrace.streams.batch import GroupMemory
+from headrace.streams.records import Partition
+
+STALLED_AFTER_S = 120.0
+"""Without progress for this long a process counts as dead: four times the longest step's time-out."""
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
+
+_T = TypeVar("_T")
+_UP = Gauge("headrace_ready", "Whether the service is ready", ["service"])
+
+
+class Service(Protocol):
+    """A service that is wired and can run."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes part in its group."""
+        ...
+
+    def stalled_s(self) -> float:
+        """Seconds since it last made progress."""
+        ...
+
+    def run(self) -> None:
+        """Runs until `stop`; raises StreamFailed."""
+        ...
+
+    def stop(self) -> None:
+        """Asks `run` to drain and return."""
+        ...
+
+
+class Loop:
+    """The process's one event loop, run in the main thread whenever a batch needs it."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+    def run(self, work: Coroutine[object, object, _T]) -> _T:
+        """The coroutine's result. PlatformUnavailable becomes the runtime's Unavailable."""
+        try:
+            return self._runner.run(work)
+        except PlatformUnavailable as away:
+            raise Unavailable(str(away)) from away
+
+    def close(self) -> None:
+        """Ends the loop."""
+        self._runner.close()
+
+
+class StoredGroupMemory:
+    """The runtime's memory of a group, kept in MongoDB."""
+
+    def __init__(self, loop: Loop, storage: Storage, group: str) -> None:
+        self._loop = loop
+        self._groups = storage.groups
+        self._group = group
+
+    def known(self) -> frozenset[Partition]:
+        """All partitions that the group has committed; raises Unavailable."""
+        return self._loop.run(self._groups.known(self._group))
+
+    def remember(self, partitions: frozenset[Partition]) -> None:
+        """Adds partitions, durably; raises Unavailable."""
+        self._loop.run(self._groups.remember(self._group, partitions))
+
+
+class DeadLetterWriter:
+    """Makes dead letters of records that a service could not process."""
+
+    def __init__(self, service: str, settings: Settings) -> None:
+        self._service = service
+        self._topic = DEAD_LETTERS.full_name(settings.prefix)
+        self._clock = SystemClock()
+
+    def __call__(self, record: Record, type: str, message: str) -> Outgoing:
+        """The dead letter that points at `record`, keyed as the record."""
+        location = Location(record.topic, record.partition, record.offset)
+        refused = Refused(location, record.key, record.value, record.headers)
+        return Outgoing(self._topic, record.key, dead_letter(self._service, refused, type, message, self._clock.now()))
+
+
+Build = Callable[[Settings, Loop, Storage, GroupMemory], Service]
+
+
+def main(name: str, build: Build) -> None:
+    """Runs a service until SIGTERM or SIGINT; ends the process with code 0, or 1 or 2 and a sentence in the log."""
+    try:
+        settings = load_settings()
+        _configure_log(settings, name)
+        log = structlog.get_logger()
+        check_topics(settings.kafka, topic_specs(settings))
+    except (SettingsError, StreamFailed) as error:
+        sys.exit(_fail(error, EXIT_SETTINGS))
+    loop = Loop()
+    storage = loop.run(_open(settings))
+    service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: service.stop())
+    port = serve_ops(settings, name, service)
+    log.info("started", ops_port=port, slot=settings.slot)
+    try:
+        service.run()
+    except StreamFailed as error:
+        sys.exit(_fail(error, EXIT_FAILED))
+    finally:
+        storage.close()
+        loop.close()
+    log.info("stopped")
+
+
+def serve_ops(settings: Settings, name: str, service: Service) -> int:
+    """Serves /healthz, /readyz and /metrics in a thread; answers the port."""
+
+    def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO")
+        if path == "/metrics":
+            _UP.labels(name).set(service.ready)
+            start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [generate_latest()]
+        checks: Mapping[str | None, bool] = {
+            "/healthz": service.stalled_s() < STALLED_AFTER_S,
+            "/readyz": service.ready,
+        }
+        ok = checks.get(path)
+        status = "404 Not Found" if ok is None else "200 OK" if ok else "503 Service Unavailable"
+        start(status, [("Content-Type", "text/plain")])
+        return [status.encode()]
+
+    server = make_server(settings.ops_host, settings.ops_port, app, WSGIServer, _Quiet)
+    threading.Thread(target=server.serve_forever, name="ops", daemon=True).start()
+    return server.server_port
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """A probe every second is no news."""
+
+
+async def _open(settings: Settings) -> Storage:
+    return Storage(settings)
+
+
+def _fail(error: Exception, code: int) -> int:
+    structlog.get_logger().error("cannot run", reason=str(error))
+    return code
+
+
+def _configure_log(settings: Settings, name: str) -> None:
+    level = getattr(logging, settings.log_level.upper())
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # The traceback's lines only: values of local variables may be an author's secrets.
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=name)

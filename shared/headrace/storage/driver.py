@@ -2,13 +2,17 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
+from bson import DBRef, Int64
+from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
     ConnectionFailure,
+    DocumentTooLarge,
     ExecutionTimeout,
     NetworkTimeout,
     PyMongoError,
@@ -23,11 +27,58 @@ Database = AsyncIOMotorDatabase[Document]
 
 DUPLICATE_KEY = 11000
 
+NOT_BSON = (BSONError, DocumentTooLarge, OverflowError, UnicodeEncodeError, RecursionError)
+"""What encoding raises for a value that has no BSON: NUL in a name, an integer beyond 64 bits, half a surrogate pair, a
+date off the calendar, no end of nesting."""
+
+BAD_DOCUMENT_CODES = frozenset((2, 15, 17, 22, 52, 55, 57, 121, 10334, 17419, 17420))
+"""BadValue, Overflow (nested too deep), ProtocolError, InvalidBSON, DollarPrefixedFieldName, InvalidDBRef,
+DottedFieldName, DocumentValidationFailure, BSONObjectTooLarge, too large after an update: the document's own fault
+(MongoDB's error_codes.yml). Any other code may be gone on the next try, and must not cost a record."""
+
 _AWAY = (AutoReconnect, ConnectionFailure, NetworkTimeout, ExecutionTimeout, WTimeoutError)
 _TRANSIENT_LABELS = ("RetryableWriteError", "TransientTransactionError")
-_AWAY_CODES = frozenset((64, 91, 189, 10107, 11600, 11602, 13435, 13436))
-"""WriteConcernTimeout, ShutdownInProgress, PrimarySteppedDown, NotWritablePrimary, InterruptedAtShutdown,
-InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary (MongoDB's error_codes.yml)."""
+_AWAY_CODES = frozenset((6, 7, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031))
+"""HostUnreachable, HostNotFound, WriteConcernTimeout, NetworkTimeout, ShutdownInProgress, PrimarySteppedDown,
+ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown, InterruptedDueToReplStateChange,
+NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, OutOfDiskSpace (MongoDB's error_codes.yml)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFaults:
+    """Which documents of a bulk write were not written: positions whose id exists, and (position, code) refused."""
+
+    duplicates: list[int]
+    refused: list[tuple[int, int]]
+
+
+def write_faults(error: BulkWriteError) -> WriteFaults:
+    """What `error` says of each document.
+
+    Raises `error` again when a write failed for another reason than its document, or when what was written is not yet
+    on a majority: then nothing may be taken as done, or as refused for good.
+    """
+    details = cast(Document, error.details)
+    errors = cast(list[Document], details.get("writeErrors", []))
+    faults = [(int(each["index"]), int(each["code"])) for each in errors]
+    passing = [code for _, code in faults if code != DUPLICATE_KEY and code not in BAD_DOCUMENT_CODES]
+    if passing or not faults or details.get("writeConcernErrors"):
+        raise error
+    return WriteFaults(
+        duplicates=[position for position, code in faults if code == DUPLICATE_KEY],
+        refused=[(position, code) for position, code in faults if code != DUPLICATE_KEY],
+    )
+
+
+def plain(value: Any) -> Any:
+    """A copy without the driver's own types: it reads `{"$ref": …, "$id": …}` as its DBRef and large ints as Int64."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in cast(Document, value).items()}
+    if isinstance(value, list):
+        return [plain(item) for item in cast(list[Any], value)]
+    if isinstance(value, DBRef):
+        return plain(dict(value.as_doc()))
+    return int(value) if isinstance(value, Int64) else value
 
 
 @contextmanager
@@ -36,11 +87,16 @@ def reaching_mongodb() -> Generator[None]:
     try:
         yield
     except PyMongoError as error:
-        code = getattr(error, "code", None)
-        away = isinstance(error, _AWAY) or code in _AWAY_CODES or any(map(error.has_error_label, _TRANSIENT_LABELS))
-        if not away and isinstance(error, BulkWriteError):
-            details = cast(Document, error.details)
-            away = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
-        if away:
+        if _is_away(error):
             raise PlatformUnavailable(f"MongoDB is away ({type(error).__name__})") from None
         raise
+
+
+def _is_away(error: PyMongoError) -> bool:
+    codes = {getattr(error, "code", None)}
+    if isinstance(error, BulkWriteError):
+        details = cast(Document, error.details)
+        if details.get("writeConcernErrors"):
+            return True  # not on a majority: as good as not written, and writing it again is safe
+        codes.update(each["code"] for each in cast(list[Document], details.get("writeErrors", [])))
+    return isinstance(error, _AWAY) or bool(codes & _AWAY_CODES) or any(map(error.has_error_label, _TRANSIENT_LABELS))

@@ -23,3 +23,8 @@ class GroupStore:
         names = sorted(f"{topic}/{number}" for topic, number in partitions)
         with reaching_mongodb():
             await self._groups.update_one({"_id": group}, {"$addToSet": {"partitions": {"$each": names}}}, upsert=True)
+
+    async def forget(self, group: str) -> None:
+        """Forgets a group, as if it had never run; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            await self._groups.delete_one({"_id": group})

@@ -3,15 +3,23 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from bson import encode
-from bson.errors import InvalidDocument
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import RowConflict, RowCreated, RowRefused
-from headrace.storage.driver import DUPLICATE_KEY, Collection, Database, Document, reaching_mongodb
+from headrace.storage.driver import (
+    BAD_DOCUMENT_CODES,
+    NOT_BSON,
+    Collection,
+    Database,
+    Document,
+    plain,
+    reaching_mongodb,
+    write_faults,
+)
 
 MOST_ROWS = 1_000
 """In one write: past this a write's fixed cost no longer shows."""
@@ -19,13 +27,29 @@ MOST_ROWS = 1_000
 ROW_BYTES = 3 << 20
 """A larger row is refused: its change, with both images, could not travel in a record of 8 MB."""
 
+MOST_BYTES = 16 << 20
+"""In one write: keeps memory flat under large rows, and a third of the 48 MB that MongoDB takes in one message."""
+
 ORIGIN = "_origin"
+
+RESERVED_APP = "system"
+"""Its collections would be `system.…`, MongoDB's own: a table `views` breaks its catalogue, `js` holds its functions."""
 
 
 @dataclass(slots=True)
 class _Waiting:
     document: Document
+    size: int
     done: asyncio.Future[RowCreated]
+
+    def end(self, outcome: RowCreated | Exception) -> None:
+        """The first outcome counts; a caller that was cancelled gets none."""
+        if self.done.done():
+            return
+        if isinstance(outcome, Exception):
+            self.done.set_exception(outcome)
+        else:
+            self.done.set_result(outcome)
 
 
 class MongoRowStore:
@@ -40,10 +64,15 @@ class MongoRowStore:
         self._writers: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        """Creates a row once per `origin`; see the engine's port. Cancelling the caller does not take it back."""
-        document = _checked(row_id, row, origin)
+        """Creates a row once per `origin`; see the engine's port. Cancelling the caller does not take it back.
+
+        After PlatformUnavailable the row may be there or not; the same call again is safe.
+        """
+        if app == RESERVED_APP:
+            raise RowRefused(f"an app of the name {RESERVED_APP!r} can have no tables: MongoDB keeps its own there")
+        document, size = _checked(row_id, row, origin)
         name = f"{app}.{table}"
-        waiting = _Waiting(document, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(document, size, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(name, []).append(waiting)
         if name not in self._writers:
             self._writers[name] = asyncio.create_task(self._write_all(name))
@@ -52,7 +81,14 @@ class MongoRowStore:
     async def get(self, app: str, table: str, row_id: str) -> Document | None:
         """A row as it is stored; raises PlatformUnavailable."""
         with reaching_mongodb():
-            return await self._database[f"{app}.{table}"].find_one({"_id": row_id})
+            found = await self._database[f"{app}.{table}"].find_one({"_id": row_id})
+        return None if found is None else cast(Document, plain(found))
+
+    async def find(self, app: str, table: str, after: str = "", limit: int = 100) -> list[Document]:
+        """Up to `limit` rows as they are stored, by id, those after the id `after`; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            cursor = self._database[f"{app}.{table}"].find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
+            return cast(list[Document], plain(await cursor.to_list(None)))
 
     async def count(self, app: str, table: str) -> int:
         """How many rows a table has; raises PlatformUnavailable."""
@@ -66,50 +102,66 @@ class MongoRowStore:
         return [str(row[ORIGIN]) for row in found if ORIGIN in row]
 
     async def _write_all(self, name: str) -> None:
+        batch: Sequence[_Waiting] = ()
         try:
-            while batch := self._waiting.get(name):
-                self._waiting[name] = batch[MOST_ROWS:]
-                await self._write(self._database[name], batch[:MOST_ROWS])
+            while waiting := self._waiting.get(name):
+                batch, self._waiting[name] = _split(waiting)
+                await _write(self._database[name], batch)
         finally:
             del self._writers[name]
-            # Only a cancelled writer leaves any: the loop is closing, and nobody may wait for ever.
-            for left in self._waiting.pop(name, []):
-                left.done.cancel()
+            # Only a writer that was cancelled or has a bug leaves any without an outcome; nobody may wait for ever.
+            for left in (*batch, *self._waiting.pop(name, [])):
+                left.end(PlatformUnavailable("the writer of rows ended"))
 
-    async def _write(self, collection: Collection, batch: Sequence[_Waiting]) -> None:
-        try:
-            with reaching_mongodb():
-                existing = await _insert(collection, batch)
-                if existing:
-                    await _resolve(collection, existing)
-        except (PlatformUnavailable, PyMongoError) as error:
-            for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(error)
-        else:
-            for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_result(RowCreated(_public(waiting.document), created=True))
+
+def _split(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """The next write, and what waits for the one after; at least one row goes."""
+    count = size = 0
+    for count, each in enumerate(waiting[:MOST_ROWS]):
+        size += each.size
+        if count and size > MOST_BYTES:
+            return waiting[:count], waiting[count:]
+    return waiting[: count + 1], waiting[count + 1 :]
+
+
+async def _write(collection: Collection, batch: Sequence[_Waiting]) -> None:
+    """Ends every waiting caller, whatever happens."""
+    try:
+        with reaching_mongodb():
+            existing = await _insert(collection, batch)
+            if existing:
+                await _resolve(collection, existing)
+    except PlatformUnavailable as error:
+        for waiting in batch:
+            waiting.end(PlatformUnavailable(*error.args))
+    except PyMongoError as error:
+        for waiting in batch:
+            waiting.end(error)
+    else:
+        for waiting in batch:
+            waiting.end(RowCreated(_public(waiting.document), created=True))
 
 
 async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Waiting]:
-    """Inserts; refuses those MongoDB refuses, answers those whose id exists."""
+    """Inserts; refuses those MongoDB refuses, found by halving where it says only that one is; answers those that
+    exist."""
     try:
         await collection.insert_many([waiting.document for waiting in batch], ordered=False)
     except BulkWriteError as error:
-        errors = cast(list[dict[str, Any]], error.details["writeErrors"])
-        if not errors:
-            raise
-        for each in errors:
-            if each["code"] != DUPLICATE_KEY:
-                _refuse(batch[int(each["index"])], f"MongoDB refuses the row (code {each['code']})")
-        return [batch[int(each["index"])] for each in errors if each["code"] == DUPLICATE_KEY]
+        faults = write_faults(error)
+        for position, code in faults.refused:
+            batch[position].end(_refusal(code))
+        return [batch[position] for position in faults.duplicates]
     except OperationFailure as error:
-        if len(batch) == 1 and not error.has_error_label("RetryableWriteError"):
-            _refuse(batch[0], f"MongoDB refuses the row (code {error.code})")
+        if error.code not in BAD_DOCUMENT_CODES:
+            raise
+        if len(batch) == 1:
+            batch[0].end(_refusal(error.code))
             return []
-        raise
-    return []
+    else:
+        return []
+    middle = len(batch) // 2
+    return await _insert(collection, batch[:middle]) + await _insert(collection, batch[middle:])
 
 
 async def _resolve(collection: Collection, existing: Sequence[_Waiting]) -> None:
@@ -119,15 +171,14 @@ async def _resolve(collection: Collection, existing: Sequence[_Waiting]) -> None
     for waiting in existing:
         row_id = waiting.document["_id"]
         row = stored.get(row_id)
-        if waiting.done.done():
-            continue
         if row is not None and row.get(ORIGIN) == waiting.document[ORIGIN]:
-            waiting.done.set_result(RowCreated(_public(row), created=False))
+            waiting.end(RowCreated(_public(cast(Document, plain(row))), created=False))
         else:
-            waiting.done.set_exception(RowConflict(f"a row with the id {row_id!r} exists already"))
+            waiting.end(RowConflict(f"a row with the id {row_id!r} exists already"))
 
 
-def _checked(row_id: str, row: Mapping[str, object], origin: str) -> Document:
+def _checked(row_id: str, row: Mapping[str, object], origin: str) -> tuple[Document, int]:
+    """The document to store and its bytes; raises RowRefused."""
     if ORIGIN in row:
         raise RowRefused(f"the column {ORIGIN!r} is reserved")
     if row.get("_id", row_id) != row_id:
@@ -136,16 +187,15 @@ def _checked(row_id: str, row: Mapping[str, object], origin: str) -> Document:
     document["_id"] = row_id
     try:
         size = len(encode(document))
-    except (InvalidDocument, OverflowError, DocumentTooLarge, ValueError, RecursionError) as error:
-        raise RowRefused(f"the row cannot be stored: {type(error).__name__}: {str(error)[:200]}") from None
+    except NOT_BSON as error:
+        raise RowRefused(f"the row cannot be stored as BSON ({type(error).__name__})") from None
     if size > ROW_BYTES:
         raise RowRefused(f"the row has {size} bytes; {ROW_BYTES} are accepted")
-    return document
+    return document, size
 
 
-def _refuse(waiting: _Waiting, reason: str) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(RowRefused(reason))
+def _refusal(code: int | None) -> RowRefused:
+    return RowRefused(f"MongoDB refuses the row (code {code})")
 
 
 def _public(document: Document) -> Document:

@@ -3,24 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import cast, get_args
 
-from bson.errors import InvalidDocument
 from pymongo import DESCENDING, IndexModel, ReplaceOne
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 
-from headrace.contracts.runs import FINAL_STATUSES, RunRecord
-from headrace.storage.driver import DUPLICATE_KEY, Database, Document, reaching_mongodb
+from headrace.contracts.runs import FINAL_STATUSES, RunRecord, RunStatus
+from headrace.storage.driver import (
+    BAD_DOCUMENT_CODES,
+    NOT_BSON,
+    Database,
+    Document,
+    plain,
+    reaching_mongodb,
+    write_faults,
+)
+from headrace.storage.precedence import rounds
 
 NAMESPACE_EXISTS_DIFFERENTLY = 85
 """IndexOptionsConflict: the TTL index exists with another retention."""
 
+LONGEST_RETENTION_S = (1 << 31) - 1
+"""What MongoDB accepts for `expireAfterSeconds`: 68 years."""
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What `apply` did: runs seen first, newer states, second records of the same state, and those MongoDB refuses.
+    """What `apply` did: runs seen first, newer states, records that change nothing, and those that cannot be stored.
 
-    `refused` holds (index into the records, reason).
+    The four add up to the records given. `refused` holds (index into the records, reason); a reason quotes no value.
     """
 
     new: int
@@ -31,7 +42,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list, newest first; `before` continues after a page's last `started_at`."""
+    """Which runs to list, newest first; `before` continues after a page's last `started_at`, and loses none."""
 
     app: str | None = None
     automation: str | None = None
@@ -41,13 +52,19 @@ class RunFilter:
     limit: int = 50
 
 
+_Numbered = tuple[int, Document]
+"""A document and its record's index."""
+
+_WITHOUT_STEPS = {"steps": 0}
+
+
 class RunStore:
     """Collection `runs`: `_id` = run id, the record's fields, `recorded_at`."""
 
     def __init__(self, database: Database, retention_days: float) -> None:
         self._database = database
         self._runs = database["runs"]
-        self._retention_s = int(retention_days * 86_400)
+        self._retention_s = max(1, min(int(retention_days * 86_400), LONGEST_RETENTION_S))
 
     async def prepare(self) -> None:
         """Makes the indexes; a changed retention changes the one that there is."""
@@ -68,39 +85,65 @@ class RunStore:
     async def apply(self, records: Sequence[RunRecord], recorded_at: datetime) -> Applied:
         """Writes what is newer than what is stored, by (generation, sequence), in whatever order records come.
 
-        Within a generation a final status stays. Repeatable: applying the same records again changes nothing. Raises
-        PlatformUnavailable, then some may be written.
+        Within a generation a final status stays. The same as applying the records one by one, and repeatable: applying
+        them again changes nothing. A record that cannot be stored is refused and holds up no other. Raises
+        PlatformUnavailable, then some may be written; `recorded_at` is aware.
         """
-        newest: dict[str, int] = {}
-        for index, record in enumerate(records):
-            other = newest.get(record["run_id"])
-            if other is None or _order(record) > _order(records[other]):
-                newest[record["run_id"]] = index
-        documents = [(index, _document(records[index], recorded_at)) for index in newest.values()]
-        with reaching_mongodb():
-            existing, refused = await self._insert(documents)
-            replaced = await self._replace(existing)
-        new = len(documents) - len(existing) - len(refused)
-        return Applied(new, replaced, len(records) - new - replaced - len(refused), tuple(refused))
+        new = replaced = 0
+        refused: list[tuple[int, str]] = []
+        remaining = list(range(len(records)))
+        while remaining:
+            faulty: dict[int, str] = {}
+            for chosen in rounds(records, remaining):
+                documents = [(index, _document(records[index], recorded_at)) for index in chosen]
+                with reaching_mongodb():
+                    existing, not_inserted = await self._insert(documents)
+                    changed, not_replaced = await self._replace(existing)
+                new += len(documents) - len(existing) - len(not_inserted)
+                replaced += changed
+                faulty.update(not_inserted)
+                faulty.update(not_replaced)
+            refused += faulty.items()
+            # An older record of the same run may have been left out in favour of the one that was refused.
+            runs = {records[index]["run_id"] for index in faulty}
+            remaining = [index for index in remaining if records[index]["run_id"] in runs and index not in faulty]
+        return Applied(new, replaced, len(records) - new - replaced - len(refused), tuple(sorted(refused)))
 
     async def get(self, run_id: str) -> Document | None:
         """The run's document; raises PlatformUnavailable."""
         with reaching_mongodb():
-            return await self._runs.find_one({"_id": run_id})
+            found = await self._runs.find_one({"_id": run_id})
+        return None if found is None else cast(Document, plain(found))
 
     async def find(self, asked: RunFilter) -> list[Document]:
-        """Runs newest first, without their steps; raises PlatformUnavailable."""
-        query: Document = {
-            name: value
-            for name, value in (("app", asked.app), ("automation", asked.automation), ("status", asked.status))
-            if value is not None
-        }
+        """Runs newest first, without their steps; raises PlatformUnavailable.
+
+        Runs that started in the last one's millisecond come with it, so a page may hold a few more than `limit`.
+        """
+        with reaching_mongodb():
+            query = await self._query(asked)
+            cursor = self._runs.find(query, _WITHOUT_STEPS).sort("started_at", DESCENDING).limit(asked.limit)
+            page = await cursor.to_list(None)
+            if page and len(page) == asked.limit:
+                seen = {each["_id"] for each in page}
+                same_time = self._runs.find({**query, "started_at": page[-1]["started_at"]}, _WITHOUT_STEPS)
+                page += [each async for each in same_time if each["_id"] not in seen]
+        return cast(list[Document], plain(page))
+
+    async def _query(self, asked: RunFilter) -> Document:
+        """The filter, with all that stands before the time in an index given, so that the index has the order too."""
+        apps = [asked.app] if asked.app is not None else await self._runs.distinct("app")
+        query: Document = {"app": {"$in": apps}}
+        if asked.automation is not None:
+            query["automation"] = asked.automation
+        if asked.status is not None:
+            query["status"] = asked.status
+        elif asked.automation is None:
+            query["status"] = {"$in": list(get_args(RunStatus))}
         times = {name: value for name, value in (("$gte", asked.since), ("$lt", asked.before)) if value is not None}
         if times:
             query["started_at"] = times
-        with reaching_mongodb():
-            cursor = self._runs.find(query, {"steps": 0}).sort("started_at", DESCENDING).limit(asked.limit)
-            return await cursor.to_list(None)
+        return query
 
     async def count_by_status(self, app: str | None = None) -> dict[str, int]:
         """How many runs there are in each status; raises PlatformUnavailable."""
@@ -111,6 +154,19 @@ class RunStore:
             found = await self._runs.aggregate(stages).to_list(None)
         return {str(each["_id"]): int(each["count"]) for each in found}
 
+    async def outcomes(self) -> list[tuple[str, str, str, str]]:
+        """(automation, event id, key, status) of every run; raises PlatformUnavailable."""
+        shown = {"automation": 1, "event.id": 1, "key": 1, "status": 1}
+        with reaching_mongodb():
+            found = await self._runs.find({}, shown).to_list(None)
+        return [(str(r["automation"]), str(r["event"]["id"]), str(r["key"]), str(r["status"])) for r in found]
+
+    async def last_recorded_at(self) -> datetime | None:
+        """When the newest record was written; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            found = await self._runs.find_one({}, {"recorded_at": 1}, sort=[("recorded_at", DESCENDING)])
+        return None if found is None else found["recorded_at"]
+
     async def latencies_ms(self, app: str | None = None, automation: str | None = None) -> list[float]:
         """Milliseconds from each run's event to its `recorded_at`, ascending; raises PlatformUnavailable."""
         match = {name: value for name, value in (("app", app), ("automation", automation)) if value is not None}
@@ -119,27 +175,18 @@ class RunStore:
             found = await self._runs.aggregate([{"$match": match}, {"$project": {"ms": taken}}]).to_list(None)
         return sorted(float(each["ms"]) for each in found)
 
-    async def _insert(
-        self, documents: Sequence[tuple[int, Document]]
-    ) -> tuple[list[tuple[int, Document]], list[tuple[int, str]]]:
+    async def _insert(self, documents: Sequence[_Numbered]) -> tuple[list[_Numbered], list[tuple[int, str]]]:
         """Inserts; answers those whose run is known already, and those that cannot be stored, found by halving."""
         if not documents:
             return [], []
         try:
             await self._runs.insert_many([document for _, document in documents], ordered=False)
         except BulkWriteError as error:
-            errors = cast(list[dict[str, Any]], error.details["writeErrors"])
-            if not errors:
-                raise
-            existing = [documents[int(each["index"])] for each in errors if each["code"] == DUPLICATE_KEY]
-            refused = [
-                (documents[int(each["index"])][0], f"MongoDB code {each['code']}")
-                for each in errors
-                if each["code"] != DUPLICATE_KEY
-            ]
-            return existing, refused
-        except (InvalidDocument, OverflowError, DocumentTooLarge, OperationFailure) as error:
-            if isinstance(error, OperationFailure) and error.code not in _BAD_DOCUMENT_CODES:
+            faults = write_faults(error)
+            existing = [documents[position] for position in faults.duplicates]
+            return existing, [(documents[position][0], _refusal(code)) for position, code in faults.refused]
+        except (*NOT_BSON, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code not in BAD_DOCUMENT_CODES:
                 raise
             if len(documents) == 1:
                 return [], [(documents[0][0], f"cannot be stored as BSON ({type(error).__name__})")]
@@ -150,20 +197,21 @@ class RunStore:
         first, second = await self._insert(documents[:middle]), await self._insert(documents[middle:])
         return first[0] + second[0], first[1] + second[1]
 
-    async def _replace(self, documents: Sequence[tuple[int, Document]]) -> int:
+    async def _replace(self, documents: Sequence[_Numbered]) -> tuple[int, list[tuple[int, str]]]:
+        """Replaces what is older; answers how many that were, and those that cannot be stored."""
         if not documents:
-            return 0
+            return 0, []
         replacements = [ReplaceOne(_older(document), document) for _, document in documents]
-        result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
-        return result.matched_count
+        try:
+            result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
+        except BulkWriteError as error:
+            refused = write_faults(error).refused
+            return int(error.details["nMatched"]), [(documents[at][0], _refusal(code)) for at, code in refused]
+        return result.matched_count, []
 
 
-_BAD_DOCUMENT_CODES = frozenset((2, 15, 22, 10334, 17419, 17420))
-"""BadValue, Overflow, InvalidBSON, BSONObjectTooLarge and the too-large codes of a document after an update."""
-
-
-def _order(record: RunRecord) -> tuple[int, int]:
-    return record["generation"], record["sequence"]
+def _refusal(code: int) -> str:
+    return f"MongoDB refuses the record (code {code})"
 
 
 def _document(record: RunRecord, recorded_at: datetime) -> Document:

@@ -103,10 +103,26 @@ def committed_offsets(kafka: Mapping[str, str], group: str, topic: str) -> dict[
 
 def member_client_ids(kafka: Mapping[str, str], group: str) -> list[str]:
     """The client ids of the group's living members."""
-    described = AdminClient(dict(kafka)).describe_consumer_groups([group])
+    admin = AdminClient(dict(kafka))  # must live until the answer is there
+    described = admin.describe_consumer_groups([group])
     try:
         return [str(member.client_id) for member in described[group].result(TIMEOUT_S).members]
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
         raise StreamFailed(f"group {group} could not be described: {error.args[0]}") from None
+
+
+def group_lag(kafka: Mapping[str, str], group: str, topics: Sequence[str]) -> int:
+    """Records between the group's committed offsets and the ends of its topics; without an offset all of them."""
+    consumer = Consumer({**kafka, "group.id": group, "isolation.level": "read_committed"})
+    try:
+        lag = 0
+        for topic in topics:
+            numbers = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+            for found in consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=TIMEOUT_S):
+                first, end = consumer.get_watermark_offsets(found, timeout=TIMEOUT_S)
+                lag += end - max(first, found.offset)
+        return lag
+    finally:
+        consumer.close()

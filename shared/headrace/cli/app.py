@@ -1,0 +1,71 @@
+"""The commands, and how a user's mistake ends: one sentence and an exit code, never a stack trace.
+
+Exit codes: 0 done, 1 failed (the sentence says why), 2 wrong usage, 130 interrupted.
+"""
+
+import signal
+import sys
+
+import click
+import typer
+from confluent_kafka import KafkaException
+
+from headrace.applying import NotLive
+from headrace.cli import automations, bench, demo, events, groups, runs, stack, topics
+from headrace.contracts.automation import DocumentError
+from headrace.embedded import StackError
+from headrace.engine import PlatformUnavailable
+from headrace.language import LanguageError
+from headrace.publisher import PublishError
+from headrace.settings import SettingsError
+from headrace.streams import StreamFailed
+
+app = typer.Typer(
+    help="Automations on Kafka streams.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(stack.up)
+app.command()(demo.demo)
+app.command()(stack.doctor)
+app.command()(stack.service)
+app.command()(automations.apply)
+app.add_typer(automations.app, name="automations")
+app.add_typer(runs.app, name="runs")
+app.add_typer(events.app, name="events")
+app.command()(topics.topics)
+app.add_typer(groups.app, name="groups")
+app.command()(topics.schema)
+app.command()(bench.bench)
+
+USERS_ERRORS = (
+    DocumentError,
+    LanguageError,
+    NotLive,
+    PlatformUnavailable,
+    PublishError,
+    SettingsError,
+    StackError,
+    StreamFailed,
+    KafkaException,
+    OSError,
+)
+
+
+def main() -> None:
+    """The console script."""
+    # What is running is stopped in order, as by Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except USERS_ERRORS as error:
+        print(f"headrace: {str(error) or type(error).__name__}", file=sys.stderr)
+        code = 1
+    sys.exit(code or 0)

@@ -1,0 +1,171 @@
+"""`bench`: work A through the whole system, beside the bare hop of this machine in the same run."""
+
+import getpass
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import uuid4
+
+import psutil
+import typer
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from headrace import applying
+from headrace.cli.demo import percentile
+from headrace.cli.output import Json, console, print_json, print_table, with_storage
+from headrace.cli.stack import Running, running
+from headrace.contracts.automation import Automation, parse_automation
+from headrace.installation import stream_config
+from headrace.publisher import Publisher
+from headrace.settings import Settings, load_settings
+from headrace.streams.admin import TopicSpec, make_topics
+from headrace.streams.batch import consumer_properties, producer_properties
+
+ROW_PADDING = "x" * 380
+"""Makes the row change about 500 bytes."""
+
+HOP_RECORDS = 200_000
+HOP_BATCH = 1_000
+HOP_VALUE = b"x" * 500
+LATENCY_RATE = 20
+TIMEOUT_S = 300.0
+
+WORK_A = {
+    "trigger": {"type": "row.created", "table": "work", "when": "{{ row.n is number and row.n >= 0 }}"},
+    "steps": [
+        {"id": "check", "filter": "{{ trigger.row.kind == 'flight' }}"},
+        {"id": "line", "use": "log", "with": {"text": "Row {{ trigger.row.n }} of {{ trigger.row.kind }}"}},
+        {"id": "answer", "collect": "{{ trigger.row.n }}"},
+    ],
+}
+
+
+def bench(
+    events: Annotated[int, typer.Option(help="Events of work A", min=100)] = 50_000,
+    latency_seconds: Annotated[int, typer.Option(help="Seconds at 20 events/s", min=1)] = 60,
+    as_json: Json = False,
+) -> None:
+    """Measure runs/s, latency and the machine's own limit, on a fresh embedded stack."""
+    settings = load_settings()
+    settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench"})
+    with running(settings, fresh=True, quiet=as_json) as found:
+        hop = _hop(found.settings)
+        _tell(as_json, f"bare hop: {hop:,.0f} messages/s")
+        _apply(found.settings, "throughput")
+        _work(found.settings, "throughput", min(events, 2_000), None)  # warm-up: plans, connections, the JVM
+        rate = _work(found.settings, "throughput", events, None)
+        _tell(as_json, f"work A: {rate:,.0f} runs/s")
+        _apply(found.settings, "latency")
+        _work(found.settings, "latency", LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
+        latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms("latency"))
+        usages = _usages(found)
+    result: dict[str, Any] = {
+        "work_a": {
+            "events": events,
+            "runs_per_s": round(rate, 1),
+            "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
+        },
+        "hop": {"messages_per_s": round(hop, 1)},
+        "ratio": round(rate / hop, 4),
+        "processes": usages,
+    }
+    if as_json:
+        print_json(result)
+        return
+    print_table(
+        ("", ""),
+        [
+            ("work A", f"{rate:,.0f} runs/s"),
+            ("bare hop", f"{hop:,.0f} messages/s"),
+            ("ratio", f"{rate / hop:.3f}"),
+            ("latency at 20 events/s", "p50 {p50} ms, p99 {p99} ms".format(**result["work_a"]["latency_ms"])),
+        ],
+    )
+    print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in usages])
+
+
+def _tell(quiet: bool, text: str) -> None:
+    if not quiet:
+        console.print(text, highlight=False)
+
+
+def _automation(app: str) -> Automation:
+    return parse_automation({"name": "work-a", "app": app, **WORK_A})
+
+
+def _apply(settings: Settings, app: str) -> None:
+    document = _automation(app)
+    with_storage(settings, lambda storage: applying.apply(settings, storage, [document], getpass.getuser()))
+
+
+def _work(settings: Settings, app: str, events: int, interval_s: float | None) -> float:
+    """Publishes events, waits until MongoDB has a run of each, answers runs per second from first to last."""
+    before = _recorded(settings, app)
+    began = time.time()
+    servers = settings.kafka["bootstrap.servers"]
+    with Publisher(app, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka) as publisher:
+        next_at = time.monotonic()
+        for number in range(events):
+            row = {"n": number, "kind": "flight", "padding": ROW_PADDING}
+            publisher.submit_row("work", f"row-{number % 1000}", after=row)
+            if interval_s is not None:
+                next_at += interval_s
+                time.sleep(max(0.0, next_at - time.monotonic()))
+    deadline = time.monotonic() + TIMEOUT_S
+    while _recorded(settings, app) < before + events:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all runs were recorded within {TIMEOUT_S:.0f} s")
+        time.sleep(0.1)
+    ended = with_storage(settings, lambda storage: storage.runs.last_recorded_at())
+    return events / (ended.timestamp() - began) if ended is not None else 0.0
+
+
+def _recorded(settings: Settings, app: str) -> int:
+    return sum(with_storage(settings, lambda storage: storage.runs.count_by_status(app)).values())
+
+
+def _hop(settings: Settings) -> float:
+    """Messages per second of a bare transactional consume-produce loop: 500-byte records, batches of 1,000."""
+    source, target = f"{settings.prefix}.hop.in", f"{settings.prefix}.hop.out"
+    make_topics(settings.kafka, [TopicSpec(name, 1, 1, {}) for name in (source, target)])
+    feeder = Producer({**settings.kafka, "enable.idempotence": True, "linger.ms": 5})
+    for number in range(HOP_RECORDS):
+        feeder.produce(source, HOP_VALUE, b"%d" % number)
+        if number % HOP_BATCH == 0:
+            feeder.poll(0)
+    feeder.flush()
+    config = stream_config(settings, f"hop-{uuid4().hex[:8]}", [], HOP_BATCH)
+    properties = {k: v for k, v in consumer_properties(config).items() if k != "group.remote.assignor"}
+    consumer = Consumer({**properties, "group.protocol": "classic"})
+    producer = Producer(producer_properties(config))
+    producer.init_transactions(30)
+    consumer.assign([TopicPartition(source, 0, 0)])
+    consumer.consume(1, 10)  # the first fetch is not the loop's speed
+    done, began = 1, time.perf_counter()
+    while done < HOP_RECORDS:
+        messages = consumer.consume(1, 1) + consumer.consume(HOP_BATCH - 1, 0)
+        if messages:
+            _forward(consumer, producer, target, messages)
+            done += len(messages)
+    rate = done / (time.perf_counter() - began)
+    consumer.close()
+    return rate
+
+
+def _forward(consumer: Consumer, producer: Producer, target: str, messages: Sequence[Any]) -> None:
+    producer.begin_transaction()
+    for message in messages:
+        producer.produce(target, message.value(), message.key())
+    producer.send_offsets_to_transaction(
+        consumer.position(consumer.assignment()), consumer.consumer_group_metadata(), 30
+    )
+    producer.commit_transaction(30)
+
+
+def _usages(found: Running) -> list[dict[str, object]]:
+    usages = [*found.stack.usage(), *found.services.usage()]
+    mine = psutil.Process()
+    times, peak = mine.cpu_times(), mine.memory_info().rss / (1 << 20)
+    rows = [(usage.name, usage.cpu_s, usage.peak_mib) for usage in usages]
+    rows.append(("publisher and bench", times.user + times.system, peak))
+    return [{"name": name, "cpu_s": round(cpu, 2), "peak_mib": round(mib, 1)} for name, cpu, mib in rows]

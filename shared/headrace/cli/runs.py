@@ -1,0 +1,76 @@
+"""`runs list`, `runs show`."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from headrace.cli.output import Json, connected_settings, console, print_facts, print_json, print_table, with_storage
+from headrace.contracts.runs import FINAL_STATUSES
+from headrace.settings import SettingsError
+from headrace.storage import RunFilter
+
+app = typer.Typer(help="The runs that were made.", no_args_is_help=True)
+
+STATUSES = sorted({*FINAL_STATUSES, "running", "waiting", "retrying"})
+
+
+@app.command("list")
+def list_runs(
+    app_name: Annotated[str | None, typer.Option("--app")] = None,
+    automation: Annotated[str | None, typer.Option("--automation")] = None,
+    status: Annotated[str | None, typer.Option("--status", help=", ".join(STATUSES))] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="UTC")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Runs, newest first."""
+    if status is not None and status not in STATUSES:
+        raise SettingsError(f"unknown status {status!r}; known are {', '.join(STATUSES)}")
+    start = None if since is None else since.replace(tzinfo=UTC)
+    asked = RunFilter(app_name, automation, status, since=start, limit=limit)
+    found = with_storage(connected_settings(), lambda storage: storage.runs.find(asked))
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("run", "automation", "version", "status", "started", "ms", "key"),
+        [
+            (
+                run["_id"],
+                f"{run['app']}/{run['automation']}",
+                run["version"],
+                run["status"],
+                f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
+                run["duration_ms"],
+                run["key"],
+            )
+            for run in found
+        ],
+    )
+
+
+@app.command("show")
+def show(run_id: Annotated[str, typer.Argument(help="The run's id")], as_json: Json = False) -> None:
+    """One run with every step's inputs, outputs and timing."""
+    run = with_storage(connected_settings(), lambda storage: storage.runs.get(run_id))
+    if run is None:
+        raise SettingsError(f"no run {run_id!r}; `headrace runs list` shows the newest")
+    if as_json:
+        print_json(run)
+        return
+    print_facts({name: value for name, value in run.items() if name != "steps"})
+    tree = Tree("steps")
+    for step in run["steps"]:
+        _add(tree, step)
+    console.print(tree)
+
+
+def _add(tree: Tree, step: dict[str, Any]) -> None:
+    node = tree.add(f"{step['id']} ({step['use']}): {step['status']}, {step['duration_ms']} ms", highlight=False)
+    for name in ("inputs", "outputs", "error"):
+        if step.get(name):
+            node.add(f"{name}: {step[name]}".replace("[", "\\["))
+    for child in step.get("children", ()):
+        _add(node, child)

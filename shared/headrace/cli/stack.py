@@ -1,0 +1,108 @@
+"""`up`, `doctor`, `service`."""
+
+import runpy
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Annotated, NamedTuple
+
+import typer
+
+from headrace.cli.output import Json, console, print_json, print_table
+from headrace.embedded import Stack, Supervisor, start_stack
+from headrace.embedded.doctor import diagnose
+from headrace.installation import topic_specs
+from headrace.settings import Settings, SettingsError, load_settings
+from headrace.streams.admin import make_topics
+
+SERVICES = ("trigger_matcher", "orchestrator", "recorder")
+
+
+class Running(NamedTuple):
+    """A stack with its services, ready."""
+
+    settings: Settings
+    stack: Stack
+    services: Supervisor
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of /healthz, /readyz and /metrics by process name."""
+        return {process.name: process.ops_port for process in self.services.processes}
+
+
+@contextmanager
+def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> Generator[Running]:
+    """A stack, its topics and one process of each service; all of it ends with the block, however that ends."""
+
+    def tell(text: str) -> None:
+        if not quiet:
+            console.print(f"[dim]{text}[/dim]")
+
+    with start_stack(settings, on_progress=tell, fresh=fresh) as stack:
+        connected = stack.settings
+        make_topics(connected.kafka, topic_specs(connected))
+        services = Supervisor(connected, settings.state_dir / "logs")
+        try:
+            for name in SERVICES:
+                services.start_service(name)
+            services.wait_ready()
+            tell(f"services: {', '.join(SERVICES)} ready")
+            yield Running(connected, stack, services)
+        finally:
+            services.stop()
+
+
+def up() -> None:
+    """Start what is missing (Kafka, MongoDB, the services) and keep it running until Ctrl-C."""
+    with running(load_settings()) as found:
+        address = found.stack.addresses
+        console.print(f"Kafka    {address.kafka} ({address.kafka_from})")
+        console.print(f"MongoDB  {address.mongodb if address.mongodb_from != 'configured' else 'as configured'}")
+        for name, port in found.ports.items():
+            console.print(f"{name:<18} http://127.0.0.1:{port}/metrics")
+        console.print(HOW)
+        while True:
+            found.stack.check()
+            found.services.check()
+            time.sleep(1)
+
+
+HOW = """
+In another terminal, in this directory:
+  headrace apply -f examples/flights
+  headrace events publish flight.diverted '{"flight": 11}' --app airport
+  headrace runs list
+Ctrl-C stops everything; data stay under .headrace/."""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check what Headrace needs here, and the configured cluster; a remedy beside each failure."""
+    checks = diagnose(load_settings())
+    if as_json:
+        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy} for c in checks])
+    else:
+        print_table(
+            ("", "check", "found", "remedy"),
+            [("ok" if check.ok else "FAILED", check.name, check.detail, check.remedy) for check in checks],
+        )
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def service(name: Annotated[str, typer.Argument(help="trigger_matcher, orchestrator or recorder")]) -> None:
+    """Run one service until SIGTERM; serves /healthz, /readyz and /metrics."""
+    if name not in SERVICES or find_spec(f"services.{name}") is None:
+        raise SettingsError(f"unknown service {name!r}; known are {', '.join(SERVICES)}")
+    runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)
+
+
+def counters(text: str, wanted: Mapping[str, str]) -> dict[str, float]:
+    """Sums of Prometheus counters in an exposition, by our own names: {ours: name in the exposition}."""
+    sums = dict.fromkeys(wanted, 0.0)
+    for line in text.splitlines():
+        for ours, name in wanted.items():
+            if line.startswith((f"{name} ", f"{name}{{")):
+                sums[ours] += float(line.rpartition(" ")[2])
+    return sums

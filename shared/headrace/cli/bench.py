@@ -4,6 +4,7 @@ import getpass
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
+from urllib.request import urlopen
 from uuid import uuid4
 
 import psutil
@@ -13,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace import applying
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
-from headrace.cli.stack import Running, running
+from headrace.cli.stack import Running, counters, running
 from headrace.contracts.automation import Automation, parse_automation
 from headrace.installation import stream_config
 from headrace.publisher import Publisher
@@ -59,6 +60,7 @@ def bench(
         _work(found.settings, "latency", LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
         latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms("latency"))
         usages = _usages(found)
+        stages = _stages(found)
     result: dict[str, Any] = {
         "work_a": {
             "events": events,
@@ -67,6 +69,7 @@ def bench(
         },
         "hop": {"messages_per_s": round(hop, 1)},
         "ratio": round(rate / hop, 4),
+        "stages": stages,
         "processes": usages,
     }
     if as_json:
@@ -80,6 +83,10 @@ def bench(
             ("ratio", f"{rate / hop:.3f}"),
             ("latency at 20 events/s", "p50 {p50} ms, p99 {p99} ms".format(**result["work_a"]["latency_ms"])),
         ],
+    )
+    print_table(
+        ("stage", "records/batch", "handler µs/record", "transaction ms"),
+        [(s["name"], s["records_per_batch"], s["handler_us_per_record"], s["transaction_ms"]) for s in stages],
     )
     print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in usages])
 
@@ -131,8 +138,8 @@ def _hop(settings: Settings) -> float:
     feeder = Producer({**settings.kafka, "enable.idempotence": True, "linger.ms": 5})
     for number in range(HOP_RECORDS):
         feeder.produce(source, HOP_VALUE, b"%d" % number)
-        if number % HOP_BATCH == 0:
-            feeder.poll(0)
+        if number % (50 * HOP_BATCH) == 0:
+            feeder.flush()  # the client's queue holds 100,000
     feeder.flush()
     config = stream_config(settings, f"hop-{uuid4().hex[:8]}", [], HOP_BATCH)
     properties = {k: v for k, v in consumer_properties(config).items() if k != "group.remote.assignor"}
@@ -169,3 +176,30 @@ def _usages(found: Running) -> list[dict[str, object]]:
     rows = [(usage.name, usage.cpu_s, usage.peak_mib) for usage in usages]
     rows.append(("publisher and bench", times.user + times.system, peak))
     return [{"name": name, "cpu_s": round(cpu, 2), "peak_mib": round(mib, 1)} for name, cpu, mib in rows]
+
+
+def _stages(found: Running) -> list[dict[str, object]]:
+    """What each service's own metrics say of its batches, over the whole of this bench."""
+    stages: list[dict[str, object]] = []
+    for name, port in found.ports.items():
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            got = counters(answer.read().decode(), _STAGE_METRICS)
+        records, batches = max(got["records"], 1), max(got["batches"], 1)
+        stages.append(
+            {
+                "name": name,
+                "records_per_batch": round(records / batches, 1),
+                "handler_us_per_record": round(got["handler_s"] / records * 1e6, 1),
+                "transaction_ms": round(got["commit_s"] / max(got["commits"], 1) * 1e3, 2),
+            }
+        )
+    return stages
+
+
+_STAGE_METRICS = {
+    "records": "headrace_batch_records_sum",
+    "batches": "headrace_batch_records_count",
+    "handler_s": "headrace_batch_handler_seconds_sum",
+    "commit_s": "headrace_transaction_seconds_sum",
+    "commits": "headrace_transaction_seconds_count",
+}

@@ -66,7 +66,8 @@ def demo(as_json: Json = False) -> None:
 
 LATER = (
     "Not yet closed: runs with effects are not owned yet, so a duplicate is executed again; its rows exist once "
-    "because their ids derive from the step. Latency is that of a full backlog; `headrace bench` measures it at 20 events/s."
+    "because their ids derive from the step. Latency is that of a full backlog; `headrace bench` measures it at 20 "
+    "events/s."
 )
 
 

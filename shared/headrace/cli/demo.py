@@ -4,8 +4,9 @@ import getpass
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.request import urlopen
 
 import typer
@@ -19,7 +20,7 @@ from headrace.cli.output import Json, console, print_facts, print_json, with_sto
 from headrace.cli.stack import Running, counters, running
 from headrace.contracts.topics import EVENTS, JOBS, ROWS, RUNS
 from headrace.installation import group_name
-from headrace.publisher import Publisher
+from headrace.publisher import Published, Publisher
 from headrace.settings import Settings, load_settings
 from headrace.storage import Storage
 from headrace.streams.admin import group_lag
@@ -98,7 +99,7 @@ def _publish(settings: Settings) -> tuple[int, int]:
     events = duplicates = 0
     servers = settings.kafka["bootstrap.servers"]
     with Publisher(APP, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka) as publisher:
-        waiting = []
+        waiting: list[Future[Published]] = []
         for number, (id, flight) in enumerate(read_flights(EXAMPLE / "flights.csv.gz")):
             waiting.append(publisher.submit_row(TABLE, id, after=flight, id=id))
             events += 1
@@ -205,9 +206,8 @@ def _progress(counted: Mapping[str, float], lags: Mapping[str, int]) -> Table:
 def _table(result: Mapping[str, object]) -> dict[str, object]:
     shown = {name.replace("_", " "): value for name, value in result.items()}
     for name in ("runs by status", "rows", "latency ms"):
-        parts = shown[name]
-        if isinstance(parts, dict):
-            shown[name] = ", ".join(f"{key} {value:,}" for key, value in parts.items())
+        parts = cast("Mapping[str, float]", shown[name])
+        shown[name] = ", ".join(f"{part} {value:,}" for part, value in parts.items())
     return shown
 
 

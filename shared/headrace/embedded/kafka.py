@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from headrace.embedded.broker import BROKER_PROPERTIES, EMBEDDED_PROPERTIES, SINGLE_NODE_PROPERTIES
 from headrace.embedded.errors import PartDied, StackError, died
 from headrace.embedded.jars import java_runtime, kafka_jars
+from headrace.embedded.kafka_facts import QUIET, has_controller
 from headrace.embedded.kafka_storage import FAST_START, NODE_ID, prepare
 from headrace.embedded.pidfile import end_leftover
 from headrace.embedded.ports import HOST, answers, reserve_ports
@@ -119,9 +120,8 @@ def await_broker(child: Child, port: int, deadline: float) -> None:
     while not answers(port):
         _in_time(child, deadline)
         time.sleep(0.02)  # nothing to await: a socket that does not listen gives no sign when it does
-    # 0: the client reports every refused attempt, and we report the outcome.
-    connection = {"bootstrap.servers": f"{HOST}:{port}", "log_level": 0}
-    admin = AdminClient(connection)
+    connection = {"bootstrap.servers": f"{HOST}:{port}", "log_level": QUIET}
+    admin = AdminClient({**connection})
     while not _has_controller(admin):
         _in_time(child, deadline)
     # Begins nothing and leaves no record in a topic of ours; proves the controller, the log and the coordinator.
@@ -138,10 +138,9 @@ def _in_time(child: Child, deadline: float) -> None:
 
 def _has_controller(admin: AdminClient) -> bool:
     try:
-        cluster = admin.describe_cluster(request_timeout=1.0).result(timeout=2.0)
+        return has_controller(admin, 1.0)
     except KafkaException:
         return False  # it listens and is not ready yet; the deadline bounds this
-    return cluster.controller is not None and cluster.controller.id >= 0
 
 
 def _initialised(producer: Producer) -> bool:

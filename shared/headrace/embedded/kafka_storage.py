@@ -43,8 +43,8 @@ def prepare(children: Children, directory: Path, java: str, classpath: str, conf
         return
     if found is Condition.BROKEN:
         raise StackError(
-            f"the broker's data in {data} have no usable meta.properties; put the file back, or start with `--fresh` or "
-            f"remove {directory} to begin with an empty broker"
+            f"the broker's data in {data} have no usable meta.properties; put the file back, or remove "
+            f"{directory} to begin with an empty broker"
         )
     if data.exists():
         shutil.rmtree(data)

@@ -12,7 +12,7 @@ from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.mongodb import EmbeddedMongoDB, mongod_missing
 from headrace.embedded.processes import Children, Usage
 from headrace.embedded.statefile import StackAddresses, StateDirectory
-from headrace.settings import Settings
+from headrace.settings import Settings, load_settings
 
 Progress = Callable[[str], None]
 
@@ -43,8 +43,7 @@ class Stack:
     @property
     def settings(self) -> Settings:
         """The settings with the addresses filled in."""
-        values = self._asked.model_dump(exclude={"kafka_bootstrap_servers", "mongodb_uri"})
-        return Settings(**values, KAFKA_BOOTSTRAP_SERVERS=self.addresses.kafka, MONGODB_URI=self.addresses.mongodb)
+        return settings_with(self._asked, self.addresses)
 
     def check(self) -> None:
         """Raises StackError if an embedded part has died, with the end of its log."""
@@ -134,6 +133,15 @@ def start_stack(
         stack.close()
         raise
     return stack
+
+
+def settings_with(settings: Settings, addresses: StackAddresses) -> Settings:
+    """The settings with these addresses; a broker of our own knows neither TLS nor users, whatever is set."""
+    values = settings.model_dump(exclude={"kafka_bootstrap_servers", "mongodb_uri"})
+    if addresses.kafka_from != "configured":
+        values |= {name: None for name in values if name.startswith(("kafka_sasl_", "kafka_ssl_"))}
+        values["kafka_security_protocol"] = "PLAINTEXT"
+    return load_settings(**values, kafka_bootstrap_servers=addresses.kafka, mongodb_uri=addresses.mongodb)
 
 
 def _origin(what: str, configured: str | None, embedded_missing: Callable[[], str | None], containers: bool) -> str:

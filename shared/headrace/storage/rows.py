@@ -33,7 +33,7 @@ MOST_BYTES = 16 << 20
 ORIGIN = "_origin"
 
 RESERVED_APP = "system"
-"""Its collections would be `system.…`, MongoDB's own: a table `views` breaks its catalogue, `js` holds its functions."""
+"""Its collections would be `system.…`, MongoDB's own: a table `views` breaks its catalogue, `js` holds functions."""
 
 
 @dataclass(slots=True)

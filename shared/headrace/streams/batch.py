@@ -13,7 +13,7 @@ from headrace.streams import metrics
 from headrace.streams.errors import Unavailable
 from headrace.streams.intake import Intake
 from headrace.streams.records import Outcome, Outgoing, Partition, Record
-from headrace.streams.transactions import DeadLetter, TransactionCycle
+from headrace.streams.transactions import TRANSACTION_TIMEOUT_MS, DeadLetter, TransactionCycle
 
 Handler = Callable[[Sequence[Record]], Sequence[Sequence[Outgoing]]]
 """Records in, for each (in their order) what is to be produced for it.
@@ -197,8 +197,7 @@ def producer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
         **config.kafka,
         "client.id": config.client_id,
         "transactional.id": config.transactional_id,
-        # Short, because readers wait behind a dead worker's open transaction for it.
-        "transaction.timeout.ms": 3_000,
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
         # The coordinator answers CONCURRENT_TRANSACTIONS while the last one completes; the defaults (100 ms) would be
         # the price of every transaction.
         "retry.backoff.ms": 2,

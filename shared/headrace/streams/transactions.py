@@ -21,8 +21,11 @@ from headrace.streams.errors import StreamFailed
 from headrace.streams.intake import Intake
 from headrace.streams.records import Outcome, Outgoing, Partition, Record
 
+TRANSACTION_TIMEOUT_MS = 3_000
+"""transaction.timeout.ms. Short, because readers wait behind a dead worker's open transaction for it."""
+
 COMMIT_TIMEOUT_S = 5.0
-"""A commit that takes longer than transaction.timeout.ms (3 s) and a round trip can only be unknown."""
+"""A commit that takes longer than TRANSACTION_TIMEOUT_MS and a round trip can only be unknown."""
 
 INIT_TIMEOUT_S = 10.0
 """One try to initialise; tries follow each other until the coordinator is back."""

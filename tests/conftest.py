@@ -1,0 +1,58 @@
+"""What tests share: one embedded (or containers') Kafka and MongoDB for the session, a prefix of its own for each test."""
+
+import os
+import secrets
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from headrace.embedded import Stack, start_stack
+from headrace.installation import topic_specs
+from headrace.settings import Settings, load_settings
+from headrace.storage import Storage
+from headrace.storage.admin import drop_databases
+from headrace.streams.admin import make_topics
+
+PARTITIONS = 2
+"""The least with which keys can go astray."""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    """A running stack: as configured, else embedded, else containers; HEADRACE_TEST_STACK=containers forces those."""
+    directory: Path = tmp_path_factory.mktemp("stack")
+    containers = os.environ.get("HEADRACE_TEST_STACK") == "containers"
+    with start_stack(load_settings(state_dir=directory), containers=containers) as stack:
+        yield stack
+
+
+@pytest.fixture
+def settings(stack: Stack) -> Generator[Settings]:
+    """Settings with a prefix that nobody else uses; what was made under it is removed."""
+    found = stack.settings.model_copy(
+        update={"prefix": f"test-{secrets.token_hex(4)}", "partitions": PARTITIONS, "allow_private_hosts": True}
+    )
+    yield found
+    ours = [name for name in AdminClient(found.kafka).list_topics(timeout=10).topics if name.startswith(found.prefix)]
+    if ours:
+        for deleted in AdminClient(found.kafka).delete_topics(ours).values():
+            deleted.result()
+    drop_databases(found.mongodb, found.prefix, found.rows_database)
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Settings:
+    """The settings, once all of their topics exist."""
+    make_topics(settings.kafka, topic_specs(settings))
+    return settings
+
+
+@pytest.fixture
+async def storage(settings: Settings) -> AsyncGenerator[Storage]:
+    """MongoDB, prepared as the services prepare it."""
+    storage = Storage(settings)
+    await storage.prepare()
+    yield storage
+    await storage.close()

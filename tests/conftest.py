@@ -1,4 +1,4 @@
-"""What tests share: one embedded (or containers') Kafka and MongoDB for the session, a prefix of its own for each test."""
+"""What tests share: one Kafka and one MongoDB for the session, and a prefix of its own for each test."""
 
 import os
 import secrets
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from pymongo import MongoClient
 
 from headrace.embedded import Stack, start_stack
 from headrace.installation import topic_specs
 from headrace.settings import Settings, load_settings
 from headrace.storage import Storage
-from headrace.storage.admin import drop_databases
 from headrace.streams.admin import make_topics
 
 PARTITIONS = 2
@@ -35,11 +35,14 @@ def settings(stack: Stack) -> Generator[Settings]:
         update={"prefix": f"test-{secrets.token_hex(4)}", "partitions": PARTITIONS, "allow_private_hosts": True}
     )
     yield found
-    ours = [name for name in AdminClient(found.kafka).list_topics(timeout=10).topics if name.startswith(found.prefix)]
+    admin = AdminClient(found.kafka)
+    ours = [name for name in admin.list_topics(timeout=10).topics if name.startswith(found.prefix)]
     if ours:
-        for deleted in AdminClient(found.kafka).delete_topics(ours).values():
+        for deleted in admin.delete_topics(ours).values():
             deleted.result()
-    drop_databases(found.mongodb, found.prefix, found.rows_database)
+    with MongoClient(found.mongodb) as client:
+        client.drop_database(found.prefix)
+        client.drop_database(found.rows_database)
 
 
 @pytest.fixture
@@ -55,4 +58,4 @@ async def storage(settings: Settings) -> AsyncGenerator[Storage]:
     storage = Storage(settings)
     await storage.prepare()
     yield storage
-    await storage.close()
+    storage.close()

@@ -35,7 +35,7 @@ def settings(stack: Stack) -> Generator[Settings]:
         update={"prefix": f"test-{secrets.token_hex(4)}", "partitions": PARTITIONS, "allow_private_hosts": True}
     )
     yield found
-    admin = AdminClient(found.kafka)
+    admin = AdminClient({**found.kafka})
     ours = [name for name in admin.list_topics(timeout=10).topics if name.startswith(found.prefix)]
     if ours:
         for deleted in admin.delete_topics(ours).values():

@@ -1,6 +1,5 @@
 """Wires the runtime's batch shape to the engine."""
 
-from headrace.contracts.topics import JOBS
 from headrace.engine import AioHttpTransport, Orchestrator, Ports
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop
@@ -25,5 +24,5 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         allow_private_hosts=settings.allow_private_hosts,
     )
     runner = JobRunner(settings, loop, Plans(storage.automations), Orchestrator(ports), dead_letter)
-    config = stream_config(settings, NAME, list(JOBS.values()), MAX_BATCH)
+    config = stream_config(settings, NAME, MAX_BATCH)
     return BatchProcessor(config, runner, dead_letter, memory)

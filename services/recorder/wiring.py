@@ -1,6 +1,5 @@
 """Wires the runtime's batch shape to the store of runs."""
 
-from headrace.contracts.topics import RUNS
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop
 from headrace.settings import Settings
@@ -17,5 +16,5 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     """The service, ready to run; makes the indexes."""
     loop.run(storage.prepare())
     dead_letter = DeadLetterWriter(NAME, settings)
-    config = stream_config(settings, NAME, [RUNS], MAX_BATCH)
+    config = stream_config(settings, NAME, MAX_BATCH)
     return BatchProcessor(config, RunWriter(loop, storage.runs, dead_letter), dead_letter, memory)

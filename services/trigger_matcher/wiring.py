@@ -1,6 +1,6 @@
 """Wires the runtime's batch shape to the matching of events."""
 
-from headrace.contracts.topics import AUTOMATIONS, EVENTS, ROWS
+from headrace.contracts.topics import AUTOMATIONS
 from headrace.installation import stream_config
 from headrace.matching import Index
 from headrace.service import DeadLetterWriter, Loop
@@ -28,7 +28,7 @@ class TriggerMatcher:
         self._reader = CompactedReader(settings.kafka, automations, group, self._definitions.apply)
         dead_letter = DeadLetterWriter(NAME, settings)
         matcher = RecordMatcher(index, settings, dead_letter)
-        config = stream_config(settings, NAME, [ROWS, EVENTS], MAX_BATCH)
+        config = stream_config(settings, NAME, MAX_BATCH)
         self._processor = BatchProcessor(config, matcher, dead_letter, memory)
         self._stop = self._processor.stopping
 

@@ -1,9 +1,18 @@
 """Names and topics of one installation, from its settings."""
 
-from headrace.contracts.topics import DAY_MS, TOPICS, Topic
+from collections.abc import Mapping
+
+from headrace.contracts.topics import DAY_MS, EVENTS, JOBS, ROWS, RUNS, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.batch import MAX_MESSAGE_BYTES, StreamConfig
+
+READS: Mapping[str, tuple[Topic, ...]] = {
+    "trigger_matcher": (ROWS, EVENTS),
+    "orchestrator": tuple(JOBS.values()),
+    "recorder": (RUNS,),
+}
+"""The services in the order of an event's way, and the topics that each one's group consumes."""
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
@@ -33,13 +42,18 @@ def group_name(settings: Settings, service: str) -> str:
     return f"{settings.prefix}-{service}"
 
 
-def stream_config(settings: Settings, service: str, topics: list[Topic], max_batch: int) -> StreamConfig:
+def source_topics(settings: Settings, service: str) -> list[str]:
+    """The whole names of the topics that a service's group consumes."""
+    return [topic.full_name(settings.prefix) for topic in READS[service]]
+
+
+def stream_config(settings: Settings, service: str, max_batch: int) -> StreamConfig:
     """A service's stream; client and transactional id carry the slot, so that a restart ends its own transaction."""
     name = group_name(settings, service)
     return StreamConfig(
         kafka=settings.kafka,
         group=name,
-        topics=[topic.full_name(settings.prefix) for topic in topics],
+        topics=source_topics(settings, service),
         client_id=f"{name}-{settings.slot}",
         transactional_id=f"{name}-{settings.slot}",
         max_batch=max_batch,

@@ -16,11 +16,10 @@ from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
 from headrace.contracts.automation import Automation, parse_automation
-from headrace.installation import stream_config
 from headrace.publisher import Publisher
 from headrace.settings import Settings, load_settings
 from headrace.streams.admin import TopicSpec, make_topics
-from headrace.streams.batch import consumer_properties, producer_properties
+from headrace.streams.batch import StreamConfig, consumer_properties, producer_properties
 
 ROW_PADDING = "x" * 380
 """Makes the row change about 500 bytes."""
@@ -141,7 +140,8 @@ def _hop(settings: Settings) -> float:
         if number % (50 * HOP_BATCH) == 0:
             feeder.flush()  # the client's queue holds 100,000
     feeder.flush()
-    config = stream_config(settings, f"hop-{uuid4().hex[:8]}", [], HOP_BATCH)
+    name = f"{settings.prefix}-hop-{uuid4().hex[:8]}"
+    config = StreamConfig(settings.kafka, name, [], name, name, HOP_BATCH)
     properties = {k: v for k, v in consumer_properties(config).items() if k != "group.remote.assignor"}
     consumer = Consumer({**properties, "group.protocol": "classic"})
     producer = Producer(producer_properties(config))

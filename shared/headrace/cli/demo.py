@@ -18,8 +18,7 @@ from headrace.cli.automations import read_automations
 from headrace.cli.flights import APP, TABLE, Outcome, expected, read_flights
 from headrace.cli.output import Json, console, print_facts, print_json, with_storage
 from headrace.cli.stack import Running, counters, running
-from headrace.contracts.topics import EVENTS, JOBS, ROWS, RUNS
-from headrace.installation import group_name
+from headrace.installation import READS, group_name, source_topics
 from headrace.publisher import Published, Publisher
 from headrace.settings import Settings, load_settings
 from headrace.storage import Storage
@@ -114,19 +113,12 @@ def _publish(settings: Settings) -> tuple[int, int]:
 def _wait_for_quiet(found: Running, live: "Live | _Silent") -> None:
     """Returns when every stage has committed all there is: lag 0 all along the way, twice in a row."""
     settings, deadline, quiet = found.settings, time.monotonic() + QUIET_TIMEOUT_S, 0
-    ways = (
-        ("trigger_matcher", [ROWS, EVENTS]),
-        ("orchestrator", list(JOBS.values())),
-        ("recorder", [RUNS]),
-    )
     while quiet < 2:
         found.stack.check()
         found.services.check()
         lags = {
-            service: group_lag(
-                settings.kafka, group_name(settings, service), [topic.full_name(settings.prefix) for topic in topics]
-            )
-            for service, topics in ways
+            service: group_lag(settings.kafka, group_name(settings, service), source_topics(settings, service))
+            for service in READS
         }
         quiet = quiet + 1 if not any(lags.values()) else 0
         live.update(_progress(_scrape(found), lags))

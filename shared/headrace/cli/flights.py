@@ -3,6 +3,7 @@
 import csv
 import gzip
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +30,11 @@ def read_flights(file: Path) -> Iterator[tuple[str, Flight]]:
             yield f"flight-{number}", {name: _cell(name, text) for name, text in line.items()}
 
 
-def expected(file: Path) -> Outcome:
-    """What the four automations of examples/flights must make of the file."""
+def expected(file: Path, first: int | None = None) -> Outcome:
+    """What the four automations of examples/flights must make of the file, or of its `first` flights."""
     runs: Expected = set()
     rows = {"delays": 0, "alerts": 0, "rebookings": 0}
-    for id, flight in read_flights(file):
+    for id, flight in islice(read_flights(file), first):
         runs.add(("departure-board", id))
         delay = flight["dep_delay"]
         if isinstance(delay, int) and delay > 60:

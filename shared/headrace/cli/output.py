@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from headrace.embedded import running_stack
+from headrace.embedded import running_stack, settings_with
 from headrace.settings import Settings, SettingsError, load_settings
 from headrace.storage import Storage
 
@@ -30,16 +30,7 @@ def connected_settings() -> Settings:
             "no stack is running: start one with `headrace up` in another terminal, or set KAFKA_BOOTSTRAP_SERVERS and "
             "MONGODB_URI"
         )
-    return with_addresses(settings, found.kafka, found.mongodb)
-
-
-def with_addresses(settings: Settings, kafka: str, mongodb: str) -> Settings:
-    """The settings with these addresses."""
-    return load_settings(
-        **settings.model_dump(exclude={"kafka_bootstrap_servers", "mongodb_uri"}),
-        kafka_bootstrap_servers=kafka,
-        mongodb_uri=mongodb,
-    )
+    return settings_with(settings, found)
 
 
 def with_storage(settings: Settings, work: Callable[[Storage], Awaitable[_T]]) -> _T:

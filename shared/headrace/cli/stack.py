@@ -12,11 +12,9 @@ import typer
 from headrace.cli.output import Json, console, print_json, print_table
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
-from headrace.installation import topic_specs
+from headrace.installation import READS, topic_specs
 from headrace.settings import Settings, SettingsError, load_settings
 from headrace.streams.admin import make_topics
-
-SERVICES = ("trigger_matcher", "orchestrator", "recorder")
 
 
 class Running(NamedTuple):
@@ -45,10 +43,10 @@ def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> 
         make_topics(connected.kafka, topic_specs(connected))
         services = Supervisor(connected, settings.state_dir / "logs")
         try:
-            for name in SERVICES:
+            for name in READS:
                 services.start_service(name)
             services.wait_ready()
-            tell(f"services: {', '.join(SERVICES)} ready")
+            tell(f"services: {', '.join(READS)} ready")
             yield Running(connected, stack, services)
         finally:
             services.stop()
@@ -93,8 +91,8 @@ def doctor(as_json: Json = False) -> None:
 
 def service(name: Annotated[str, typer.Argument(help="trigger_matcher, orchestrator or recorder")]) -> None:
     """Run one service until SIGTERM; serves /healthz, /readyz and /metrics."""
-    if name not in SERVICES or find_spec(f"services.{name}") is None:
-        raise SettingsError(f"unknown service {name!r}; known are {', '.join(SERVICES)}")
+    if name not in READS or find_spec(f"services.{name}") is None:
+        raise SettingsError(f"unknown service {name!r}; known are {', '.join(READS)}")
     runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)
 
 

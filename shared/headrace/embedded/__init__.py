@@ -5,7 +5,7 @@ from headrace.embedded.checks import Check
 from headrace.embedded.doctor import diagnose
 from headrace.embedded.errors import StackError
 from headrace.embedded.processes import Usage
-from headrace.embedded.stack import Stack, start_stack
+from headrace.embedded.stack import Stack, settings_with, start_stack
 from headrace.embedded.statefile import StackAddresses, running_stack
 from headrace.embedded.supervisor import Supervisor
 
@@ -20,5 +20,6 @@ __all__ = [
     "Usage",
     "diagnose",
     "running_stack",
+    "settings_with",
     "start_stack",
 ]

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed (the sentence says why), 2 wrong usage, 130 interru
 import signal
 import sys
 
-import click
 import typer
 from confluent_kafka import KafkaException
 
@@ -58,14 +57,7 @@ def main() -> None:
     # What is running is stopped in order, as by Ctrl-C.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        code = 130
+        app()
     except USERS_ERRORS as error:
         print(f"headrace: {str(error) or type(error).__name__}", file=sys.stderr)
-        code = 1
-    sys.exit(code or 0)
+        sys.exit(1)

@@ -10,6 +10,7 @@ import yaml
 from headrace import applying
 from headrace.cli.output import Json, connected_settings, print_json, print_table, with_storage
 from headrace.contracts.automation import Automation, DocumentError, parse_automation
+from headrace.language import LanguageError
 
 app = typer.Typer(help="The automations that are live.", no_args_is_help=True)
 
@@ -54,9 +55,12 @@ def _read_file(file: Path) -> list[Automation]:
     except UnicodeDecodeError as error:
         raise DocumentError(f"{file}: not UTF-8 ({error.reason})") from None
     try:
-        return [parse_automation(document) for document in documents if document is not None]
-    except DocumentError as error:
+        found = [parse_automation(document) for document in documents if document is not None]
+        for automation in found:
+            applying.check(automation)
+    except (DocumentError, LanguageError) as error:
         raise DocumentError(f"{file}: {error}") from None
+    return found
 
 
 @app.command("list")

@@ -35,7 +35,7 @@ _RUN_TIMEOUT_S = 30.0
 
 
 def diagnose(settings: Settings) -> list[Check]:
-    """What Headrace needs here, each with a remedy if it fails; then the configured cluster, or the running stack's.
+    """What Headrace needs here, each with a remedy if it fails; then the configured cluster, else the running stack's.
 
     Takes up to a minute where something does not answer. Fetches Kafka's jars (43 MB) if the embedded broker will need
     them and they are not there. Never raises for what it looks at.
@@ -47,7 +47,7 @@ def diagnose(settings: Settings) -> list[Check]:
         checks += _embedded_mongodb()
     if not settings.kafka_bootstrap_servers or not settings.mongodb_uri:
         checks += [_ports(), _disk(settings.state_dir)]
-    running = running_stack(settings)
+    running = None if settings.kafka_bootstrap_servers and settings.mongodb_uri else running_stack(settings)
     if running is not None:
         settings = settings_with(settings, running)
     if settings.kafka_bootstrap_servers:

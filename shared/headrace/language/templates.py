@@ -100,7 +100,9 @@ def _parse(source: str, path: str) -> nodes.Template:
         line = source.splitlines()[error.lineno - 1] if error.lineno <= source.count("\n") + 1 else ""
         column = max(max(line.rfind("{{"), line.rfind("{%")), 0) + 1
         raise LanguageError(path, error.message or "syntax error", error.lineno, column) from None
-    except (RecursionError, OverflowError, ValueError) as error:
+    except RecursionError:
+        raise LanguageError(path, "nested too deeply") from None
+    except (OverflowError, ValueError) as error:
         raise LanguageError(path, f"cannot be read: {type(error).__name__}") from None
 
 

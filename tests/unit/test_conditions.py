@@ -1,0 +1,137 @@
+"""Conditions: every comparison with every pair of types, written out."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from headrace.language import TRIGGER_ROOTS, LanguageError, Scope, compile_condition
+from headrace.language.conditions import OPERATORS
+
+pytestmark = pytest.mark.unit
+
+VALUES: dict[str, Any] = {
+    "none": None, "true": True, "zero": 0, "five": 5, "text5": "5", "word": "step 1", "empty": "", "list": [1, "5"],
+    "object": {"a": 1}, "day": "2013-01-01T00:00:00Z", "time": datetime(2013, 1, 1, tzinfo=UTC),
+}  # fmt: skip
+NAMES = list(VALUES)
+
+# For each op a row for each left value; `x` where it holds for the right value in that column.
+#             none true zero five text5 word empty list object day time
+TABLE = {
+    "eq": """
+    none          x    .    .    .    .     .    .     .    .      .   .
+    true          .    x    .    .    .     .    .     .    .      .   .
+    zero          .    .    x    .    .     .    .     .    .      .   .
+    five          .    .    .    x    x     .    .     .    .      .   .
+    text5         .    .    .    x    x     .    .     .    .      .   .
+    word          .    .    .    .    .     x    .     .    .      .   .
+    empty         .    .    .    .    .     .    x     .    .      .   .
+    list          .    .    .    .    .     .    .     x    .      .   .
+    object        .    .    .    .    .     .    .     .    x      .   .
+    day           .    .    .    .    .     .    .     .    .      x   x
+    time          .    .    .    .    .     .    .     .    .      x   x
+    """,
+    "gte": """
+    none          .    .    .    .    .     .    .     .    .      .   .
+    true          .    .    .    .    .     .    .     .    .      .   .
+    zero          .    .    x    .    .     .    .     .    .      .   .
+    five          .    .    x    x    x     .    .     .    .      .   .
+    text5         .    .    x    x    x     .    x     .    .      x   .
+    word          .    .    .    .    x     x    x     .    .      x   .
+    empty         .    .    .    .    .     .    x     .    .      .   .
+    list          .    .    .    .    .     .    .     .    .      .   .
+    object        .    .    .    .    .     .    .     .    .      .   .
+    day           .    .    .    .    .     .    x     .    .      x   x
+    time          .    .    .    .    .     .    .     .    .      x   x
+    """,
+}
+CELLS = [
+    (op, line.split()[0], name, mark == "x")
+    for op, text in TABLE.items()
+    for line in text.strip().splitlines()
+    for name, mark in zip(NAMES, line.split()[1:], strict=True)
+]
+
+
+def holds(op: str, left: object, right: object, old: object = None) -> bool:
+    source = {"all": [{"field": "row.v", "op": op, "value": right}]}
+    scope = Scope({"row": {"v": left}, "old_row": {"v": old}}, "k", datetime(2013, 1, 1, tzinfo=UTC))
+    return compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope)
+
+
+@pytest.mark.parametrize(("op", "left", "right", "wanted"), CELLS, ids=lambda value: str(value))
+def test_comparison_is_typed(op: str, left: str, right: str, wanted: bool) -> None:
+    assert holds(op, VALUES[left], VALUES[right]) is wanted
+
+
+@pytest.mark.parametrize("left", NAMES)
+@pytest.mark.parametrize("right", NAMES)
+def test_the_other_comparisons_follow_from_these(left: str, right: str) -> None:
+    one, other = VALUES[left], VALUES[right]
+    assert holds("ne", one, other) is not holds("eq", one, other)
+    assert holds("lte", one, other) is holds("gte", other, one)
+    assert holds("gt", one, other) is (holds("gte", one, other) and not holds("eq", one, other))
+    assert holds("lt", one, other) is holds("gt", other, one)
+    assert holds("between", one, [other, other]) is (holds("gte", one, other) and holds("lte", one, other))
+    assert holds("in", one, [other]) is holds("eq", one, other)
+    assert holds("not_in", one, [other]) is not holds("eq", one, other)
+    assert holds("changed", one, None, old=other) is not holds("eq", one, other)
+    assert holds("changed_to", one, one, old=other) is not holds("eq", one, other)
+    assert holds("changed_from", one, other, old=other) is not holds("eq", one, other)
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "wanted"),
+    [
+        ("contains", "abc", "b", True), ("contains", [1, 2], 2, True), ("contains", [1, 2], "2", True),
+        ("contains", {"a": 1}, "a", True), ("contains", None, "a", False), ("contains", 5, 5, False),
+        ("contains_any", [1, 2], [9, 2], True), ("contains_any", [1], [], False), ("contains_all", [1, 2], [2, 1], True),
+        ("contains_all", [1], [1, 2], False), ("starts_with", "abc", "ab", True), ("starts_with", 12, "1", False),
+        ("ends_with", "abc", "bc", True), ("matches", "flight 12", "[0-9]+", True), ("matches", 12, "1", False),
+        ("empty", None, None, True), ("empty", "", None, True), ("empty", [], None, True), ("empty", 0, None, False),
+        ("empty", False, None, False), ("not_empty", "a", None, True), ("exists", None, None, True),
+        ("is_type", 5, "number", True), ("is_type", "5", "number", False), ("is_type", True, "boolean", True),
+        ("is_type", [], "array", True), ("is_type", {}, "object", True), ("between", 5, [1, 9], True),
+        ("between", 5, [6, 9], False), ("in", 5, "no list", False),
+        ("eq", "step 1", "phase 1", False), ("eq", "", "", True), ("eq", 2**53 + 1, 2**53, False), ("eq", 1, True, False),
+    ],
+)  # fmt: skip
+def test_each_op_means_what_its_name_says(op: str, left: object, right: object, wanted: bool) -> None:
+    assert holds(op, left, right) is wanted
+
+
+def test_a_missing_field_does_not_exist_and_is_empty() -> None:
+    scope = Scope({"row": {}}, "k", datetime(2013, 1, 1, tzinfo=UTC))
+    for op, wanted in (("exists", False), ("empty", True), ("eq", False), ("ne", True)):
+        source = {"all": [{"field": "row.gone", "op": op, "value": 1}]}
+        assert compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope) is wanted
+
+
+@pytest.mark.parametrize(("group", "wanted"), [("all", False), ("any", True), ("none", False)])
+def test_groups_nest(group: str, wanted: bool) -> None:
+    true, false = ({"field": "row.v", "op": "eq", "value": value} for value in (1, 2))
+    scope = Scope({"row": {"v": 1}}, "k", datetime(2013, 1, 1, tzinfo=UTC))
+    source = {group: [{"all": [true]}, {"any": [false]}]}
+    assert compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope) is wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("always", "expression"), ({}, "one of all"), ({"all": 1}, "list"), ({"all": [], "any": []}, "one of all"),
+        ({"all": [{"field": "row.v", "op": "like"}]}, "like"), ({"all": [{"field": "rwo.v", "op": "eq"}]}, "rwo"),
+        ({"all": [{"field": "row.v", "op": "eq", "vlaue": 1}]}, "value"), ("{{ rwo.v }}", "rwo"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_can_never_work_is_refused(source: Any, words: str) -> None:
+    with pytest.raises(LanguageError, match=words):
+        compile_condition(source, roots=TRIGGER_ROOTS, path="when")
+
+
+def test_every_op_of_the_language_is_there() -> None:
+    wanted = (
+        "eq ne gt gte lt lte between in not_in contains contains_any contains_all starts_with ends_with matches empty"
+    )
+    wanted += " not_empty exists changed changed_to changed_from is_type"
+    assert set(OPERATORS) == set(wanted.split())

@@ -1,0 +1,63 @@
+"""The pages say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headrace.contracts.automation import parse_automation
+from headrace.contracts.topics import DAY_MS, TOPICS
+from headrace.embedded import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
+from headrace.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"]\(([^)#]+)\)", page.read_text())
+    missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_topics_page_is_the_declaration() -> None:
+    lines = (ROOT / "docs/topics.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    assert rows == [
+        [
+            f"`{topic.name}`",
+            topic.key,
+            topic.value,
+            topic.cleanup,
+            ""
+            if topic.cleanup == "compact"
+            else f"{topic.retention_ms // DAY_MS} d"
+            if topic.retention_ms
+            else "as set",
+        ]
+        for topic in TOPICS
+    ]
+
+
+def test_the_settings_page_names_every_setting_and_its_default() -> None:
+    documented = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`)? *\|", (ROOT / "docs/settings.md").read_text(), re.M))
+    actual = {
+        (str(field.validation_alias) if field.validation_alias else f"HEADRACE_{name.upper()}"): field.default
+        for name, field in Settings.model_fields.items()
+    }
+    assert documented == {name: "" if default is None else str(default) for name, default in actual.items()}
+
+
+def test_the_compose_file_sets_what_the_promises_rest_on() -> None:
+    kafka = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kafka"]["environment"]
+    wanted = {**BROKER_PROPERTIES, **SINGLE_NODE_PROPERTIES}
+    assert {name: kafka.get(f"KAFKA_{name.upper().replace('.', '_')}") for name in wanted} == wanted
+
+
+def test_the_automation_in_the_readme_is_valid() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert parse_automation(yaml.safe_load(text)).id == "airport/rebooking-desk"

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from headrace.streams.errors import StreamFailed
+from headrace.streams.offsets import committed
 
 TIMEOUT_S = 15.0
 """Of one request; a broker that is up answers in milliseconds."""
@@ -96,7 +97,7 @@ def committed_offsets(kafka: Mapping[str, str], group: str, topic: str) -> dict[
     consumer = Consumer({**kafka, "group.id": group})
     try:
         numbers = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
-        found = consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=TIMEOUT_S)
+        found = committed(consumer, [TopicPartition(topic, number) for number in numbers], TIMEOUT_S)
         return {each.partition: each.offset for each in found if each.offset >= 0}
     finally:
         consumer.close()
@@ -121,7 +122,7 @@ def group_lag(kafka: Mapping[str, str], group: str, topics: Sequence[str]) -> in
         lag = 0
         for topic in topics:
             numbers = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
-            for found in consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=TIMEOUT_S):
+            for found in committed(consumer, [TopicPartition(topic, number) for number in numbers], TIMEOUT_S):
                 first, end = consumer.get_watermark_offsets(found, timeout=TIMEOUT_S)
                 lag += end - max(first, found.offset)
         return lag

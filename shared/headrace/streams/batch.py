@@ -202,6 +202,9 @@ def producer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
         # the price of every transaction.
         "retry.backoff.ms": 2,
         "retry.backoff.max.ms": 20,
+        # Well below the transaction's time-out: by default (30 s) the transaction of a record for a topic that does not
+        # exist times out before the client calls the topic unknown, and the record is never found out.
+        "topic.metadata.propagation.max.ms": 1_000,
         "linger.ms": 1,
         "compression.type": "lz4",
         "delivery.report.only.error": True,

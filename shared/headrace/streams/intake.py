@@ -18,6 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from headrace.streams import metrics
 from headrace.streams.errors import OffsetsLost, StreamFailed
+from headrace.streams.offsets import committed
 from headrace.streams.records import Partition, Record, read_message
 
 POLL_WAIT_S = 0.1
@@ -234,25 +235,25 @@ class Intake:
             except Empty:
                 return
             try:
-                answer.set_result(self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S))
+                answer.set_result(committed(self._consumer, partitions, COMMITTED_TIMEOUT_S))
             except KafkaException as error:
                 answer.set_exception(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S) if partitions else []
-        for found in committed:
+        offsets = committed(consumer, partitions, COMMITTED_TIMEOUT_S)
+        for found in offsets:
             if found.error is not None:
                 raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
             if found.offset < 0:
                 if self._known((found.topic, found.partition)):
                     raise OffsetsLost(self._group, found.topic, found.partition, "none is committed")
                 found.offset = OFFSET_BEGINNING
-        consumer.incremental_assign(committed)
-        for found in committed:
+        consumer.incremental_assign(offsets)
+        for found in offsets:
             self._last_epoch += 1
             self._epochs[found.topic, found.partition] = self._last_epoch
         if self._paused:
-            consumer.pause(committed)
+            consumer.pause(offsets)
         metrics.ASSIGNED.set(len(self._epochs))
         self.joined.set()
         self._log.info("partitions assigned", partitions=_names(partitions))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import DEADLINE_S, until
 
 from headrace.settings import Settings
-from headrace.streams import BatchProcessor, Outgoing, Record, StreamFailed, Unavailable
+from headrace.streams import BatchProcessor, Outgoing, Record, StreamFailed, Unavailable, metrics
 from headrace.streams.admin import TopicSpec, check_topics, group_lag, make_topics
 from headrace.streams.batch import StreamConfig
-from headrace.streams.records import Partition
+from headrace.streams.intake import IDLE_AFTER_S
+from headrace.streams.records import Outcome, Partition
 
 pytestmark = pytest.mark.integration
 
@@ -186,6 +187,54 @@ def test_workers_come_and_go_while_records_flow(stream: Stream) -> None:
             until(lambda: second.ready, "the second worker to join")
         until(stream.done(RECORDS), "all to be copied")
     assert numbers(stream.values(stream.target)) == list(range(RECORDS))
+
+
+def test_the_heir_of_a_quiet_partition_brings_its_lag_to_zero_too(stream: Stream) -> None:
+    stream.feed(range(100))
+    handled: list[Record] = []
+    last = threading.Event()
+
+    def handler(records: Sequence[Record]) -> list[list[Outgoing]]:
+        handled.extend(records)
+        if len(handled) == 100:
+            last.set()
+        return stream.copy(records)
+
+    with stream.running(handler):
+        assert last.wait(DEADLINE_S)
+    until(lambda: group_lag(stream.kafka, stream.group, [stream.source]) > 0, "the marker behind the last record")
+    with stream.running(stream.copy, 1):
+        until(stream.done(100), "lag 0")
+
+
+def test_no_offset_is_ever_taken_back(stream: Stream) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    commits: list[dict[Partition, int]] = []
+
+    def handler(records: Sequence[Record]) -> list[list[Outgoing]]:
+        entered.set()
+        assert go_on.wait(DEADLINE_S)
+        return stream.copy(records)
+
+    stream.feed(range(10))
+    with stream.running(handler) as processor:
+        commit = processor._cycle.commit
+
+        def watched(outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> bool:
+            made = {outcome.record[:2]: outcome.record.offset + 1 for outcome in outcomes}
+            commits.append({**{partition: offset for partition, (_, offset) in positions.items()}, **made})
+            return commit(outcomes, positions)
+
+        processor._cycle.commit = watched
+        assert entered.wait(DEADLINE_S)
+        time.sleep(2 * IDLE_AFTER_S)  # what is tested is what passes in this time: the intake offers its positions
+        stream.feed(range(10, 20))
+        until(lambda: metrics.BUFFERED._value.get() >= 10, "the second ten to be read")
+        go_on.set()
+        until(stream.done(20), "all to be copied")
+    for partition in {partition for each in commits for partition in each}:
+        offsets = [each[partition] for each in commits if partition in each]
+        assert offsets == sorted(offsets)
 
 
 WORKER = Path(__file__).with_name("stream_worker.py")

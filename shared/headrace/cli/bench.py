@@ -52,11 +52,11 @@ def bench(
         hop = _hop(found.settings)
         _tell(as_json, f"bare hop: {hop:,.0f} messages/s")
         _apply(found.settings, "throughput")
-        _work(found.settings, "throughput", min(events, 2_000), None)  # warm-up: plans, connections, the JVM
-        rate = _work(found.settings, "throughput", events, None)
+        _work(found, "throughput", min(events, 2_000), None)  # warm-up: plans, connections, the JVM
+        rate = _work(found, "throughput", events, None)
         _tell(as_json, f"work A: {rate:,.0f} runs/s")
         _apply(found.settings, "latency")
-        _work(found.settings, "latency", LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
+        _work(found, "latency", LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
         latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms("latency"))
         usages = _usages(found)
         stages = _stages(found)
@@ -104,9 +104,10 @@ def _apply(settings: Settings, app: str) -> None:
     with_storage(settings, lambda storage: applying.apply(settings, storage, [document], getpass.getuser()))
 
 
-def _work(settings: Settings, app: str, events: int, interval_s: float | None) -> float:
+def _work(found: Running, app: str, events: int, interval_s: float | None) -> float:
     """Publishes events, waits until MongoDB has a run of each, answers runs per second from first to last."""
-    before = _recorded(settings, app)
+    settings = found.settings
+    before, counted = _in_mongodb(settings, app), _recorded(found)
     began = time.time()
     servers = settings.kafka["bootstrap.servers"]
     with Publisher(app, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka) as publisher:
@@ -118,15 +119,23 @@ def _work(settings: Settings, app: str, events: int, interval_s: float | None) -
                 next_at += interval_s
                 time.sleep(max(0.0, next_at - time.monotonic()))
     deadline = time.monotonic() + TIMEOUT_S
-    while _recorded(settings, app) < before + events:
+    while _recorded(found) < counted + events:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not all runs were recorded within {TIMEOUT_S:.0f} s")
         time.sleep(0.1)
+    if (there := _in_mongodb(settings, app)) != before + events:
+        raise RuntimeError(f"MongoDB has {there - before} new runs of {events} events: these figures mean nothing")
     ended = with_storage(settings, lambda storage: storage.runs.last_recorded_at())
     return events / (ended.timestamp() - began) if ended is not None else 0.0
 
 
-def _recorded(settings: Settings, app: str) -> int:
+def _recorded(found: Running) -> int:
+    """What the recorder itself counts: asking MongoDB while it works would be a part of what is measured."""
+    with urlopen(f"http://127.0.0.1:{found.ports['recorder-0']}/metrics", timeout=5) as answer:
+        return int(counters(answer.read().decode(), {"new": 'headrace_run_records_total{outcome="new"}'})["new"])
+
+
+def _in_mongodb(settings: Settings, app: str) -> int:
     return sum(with_storage(settings, lambda storage: storage.runs.count_by_status(app)).values())
 
 

@@ -182,6 +182,7 @@ def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
         "group.remote.assignor": "range",
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
+        "enable.partition.eof": True,
         "enable.auto.offset.store": False,
         # A lost offset is never guessed: see OffsetsLost.
         "auto.offset.reset": "error",

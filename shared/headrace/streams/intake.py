@@ -72,6 +72,9 @@ class Intake:
         self._bytes = 0
         self._idle: dict[Partition, tuple[int, int]] = {}
         self._offered: dict[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}
+        """Where a partition's end was reached. A new owner of a quiet partition has read nothing there, so it has no
+        position, and only this passes the markers that its predecessor left behind the last record."""
         self._epochs: dict[Partition, int] = {}
         self._last_epoch = 0
         self._group_metadata: object = None
@@ -180,6 +183,10 @@ class Intake:
         elif now - self._last_record > IDLE_AFTER_S:
             self._offer_positions()
         with self._changed:
+            if items:
+                # Behind these records an offered position would take their committed offset back.
+                self._idle = {}
+                self._offered.clear()
             self._buffer.extend(items)
             self._bytes += sum(_size(record) for record, _ in items)
             metrics.BUFFERED.set(len(self._buffer))
@@ -190,6 +197,9 @@ class Intake:
         if error is None:
             record = read_message(message)
             return record if record[:2] in self._epochs else None
+        if error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
+            self._ends[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
+            return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
         if error.fatal() or error.code() in _HOPELESS:
@@ -212,10 +222,14 @@ class Intake:
     def _offer_positions(self) -> None:
         partitions = [TopicPartition(*partition) for partition in self._epochs]
         self._measure_lag()
-        changed = {
-            (found.topic, found.partition): found.offset
+        reached = {
+            (found.topic, found.partition): max(found.offset, self._ends.get((found.topic, found.partition), -1))
             for found in self._consumer.position(partitions)
-            if found.offset >= 0 and self._offered.get((found.topic, found.partition)) != found.offset
+        }
+        changed = {
+            partition: offset
+            for partition, offset in reached.items()
+            if offset >= 0 and self._offered.get(partition) != offset
         }
         if changed:
             self._offered.update(changed)
@@ -279,6 +293,7 @@ class Intake:
         for partition in gone:
             self._epochs.pop(partition, None)
             self._offered.pop(partition, None)
+            self._ends.pop(partition, None)
         metrics.ASSIGNED.set(len(self._epochs))
         with self._changed:
             self._idle = {partition: held for partition, held in self._idle.items() if partition not in gone}

@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
 ARGS   ?=
+# The last line of `make demo ARGS=--json` is its result, also when another make calls it.
+MAKEFLAGS += --no-print-directory
 
 .PHONY: demo test test-unit test-chaos bench lint format lock clean
 

@@ -275,8 +275,7 @@ class Intake:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         held = self.commit_lock.acquire(timeout=REVOKE_WAIT_S)
         try:
-            self._give_up(partitions)
-            consumer.incremental_unassign(partitions)
+            self._give_up(consumer, partitions)
         finally:
             if held:
                 self.commit_lock.release()
@@ -284,11 +283,14 @@ class Intake:
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # They have an owner already, and the broker refuses our metadata: there is nothing to wait for.
-        self._give_up(partitions)
-        consumer.incremental_unassign(partitions)
+        self._give_up(consumer, partitions)
         self._log.warning("partitions lost", partitions=_names(partitions))
 
-    def _give_up(self, partitions: list[TopicPartition]) -> None:
+    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._paused:
+            # The client keeps a partition's pause beyond its assignment: it would come back paused, and stay so.
+            consumer.resume(partitions)
+        consumer.incremental_unassign(partitions)
         gone = {(lost.topic, lost.partition) for lost in partitions}
         for partition in gone:
             self._epochs.pop(partition, None)

@@ -69,7 +69,8 @@ class _Submitter:
                 # Without it a retry could reorder a key's events.
                 "enable.idempotence": True,
                 "acks": "all",
-                "linger.ms": 2,
+                # Under load batches fill while requests are under way; alone an event should not wait for others.
+                "linger.ms": 1,
                 "compression.type": "lz4",
                 "partitioner": "murmur2_random",
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,

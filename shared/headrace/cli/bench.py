@@ -2,7 +2,7 @@
 
 import getpass
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.request import urlopen
 from uuid import uuid4
@@ -15,7 +15,7 @@ from headrace import applying
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
-from headrace.contracts.automation import Automation, parse_automation
+from headrace.contracts.automation import parse_automation
 from headrace.publisher import Publisher
 from headrace.settings import Settings, load_settings
 from headrace.streams.admin import TopicSpec, make_topics
@@ -30,14 +30,17 @@ HOP_VALUE = b"x" * 500
 LATENCY_RATE = 20
 TIMEOUT_S = 300.0
 
-WORK_A = {
-    "trigger": {"type": "row.created", "table": "work", "when": "{{ row.n is number and row.n >= 0 }}"},
-    "steps": [
-        {"id": "check", "filter": "{{ trigger.row.kind == 'flight' }}"},
-        {"id": "line", "use": "log", "with": {"text": "Row {{ trigger.row.n }} of {{ trigger.row.kind }}"}},
-        {"id": "answer", "collect": "{{ trigger.row.n }}"},
-    ],
-}
+PUBLISHER = "publisher and bench"
+APP = "bench"
+THROUGHPUT, LATENCY = "throughput", "latency"
+"""An automation and a table of each name: one publisher serves both, warm before anything is measured."""
+
+TRIGGER = {"type": "row.created", "when": "{{ row.n is number and row.n >= 0 }}"}
+STEPS = [
+    {"id": "check", "filter": "{{ trigger.row.kind == 'flight' }}"},
+    {"id": "line", "use": "log", "with": {"text": "Row {{ trigger.row.n }} of {{ trigger.row.kind }}"}},
+    {"id": "answer", "collect": "{{ trigger.row.n }}"},
+]
 
 
 def bench(
@@ -48,17 +51,18 @@ def bench(
     """Measure runs/s, latency and the machine's own limit, on a fresh embedded stack."""
     settings = load_settings()
     settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench"})
-    with running(settings, fresh=True, quiet=as_json) as found:
+    with running(settings, fresh=True, quiet=as_json) as found, _publisher(found.settings) as publisher:
         hop = _hop(found.settings)
         _tell(as_json, f"bare hop: {hop:,.0f} messages/s")
-        _apply(found.settings, "throughput")
-        _work(found, "throughput", min(events, 2_000), None)  # warm-up: plans, connections, the JVM
-        rate = _work(found, "throughput", events, None)
+        _apply(found.settings)
+        _work(found, publisher, THROUGHPUT, min(events, 2_000), None)  # warm-up: plans, connections, the JVM
+        before = _cpu_s(found)
+        rate = _work(found, publisher, THROUGHPUT, events, None)
+        spent = {name: seconds - before[name] for name, seconds in _cpu_s(found).items()}
         _tell(as_json, f"work A: {rate:,.0f} runs/s")
-        _apply(found.settings, "latency")
-        _work(found, "latency", LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
-        latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms("latency"))
-        usages = _usages(found)
+        _work(found, publisher, LATENCY, LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
+        latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms(APP, LATENCY))
+        usages = _usages(found, {name: seconds / events * 1e6 for name, seconds in spent.items()})
         stages = _stages(found)
     result: dict[str, Any] = {
         "work_a": {
@@ -87,7 +91,10 @@ def bench(
         ("stage", "records/batch", "handler µs/record", "transaction ms"),
         [(s["name"], s["records_per_batch"], s["handler_us_per_record"], s["transaction_ms"]) for s in stages],
     )
-    print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in usages])
+    print_table(
+        ("process", "CPU s", "CPU µs per run of work A", "peak MiB"),
+        [(u["name"], u["cpu_s"], u["us_per_run"], u["peak_mib"]) for u in usages],
+    )
 
 
 def _tell(quiet: bool, text: str) -> None:
@@ -95,35 +102,38 @@ def _tell(quiet: bool, text: str) -> None:
         console.print(text, highlight=False)
 
 
-def _automation(app: str) -> Automation:
-    return parse_automation({"name": "work-a", "app": app, **WORK_A})
+def _apply(settings: Settings) -> None:
+    documents = [
+        parse_automation({"name": name, "app": APP, "trigger": {**TRIGGER, "table": name}, "steps": STEPS})
+        for name in (THROUGHPUT, LATENCY)
+    ]
+    with_storage(settings, lambda storage: applying.apply(settings, storage, documents, getpass.getuser()))
 
 
-def _apply(settings: Settings, app: str) -> None:
-    document = _automation(app)
-    with_storage(settings, lambda storage: applying.apply(settings, storage, [document], getpass.getuser()))
-
-
-def _work(found: Running, app: str, events: int, interval_s: float | None) -> float:
-    """Publishes events, waits until MongoDB has a run of each, answers runs per second from first to last."""
-    settings = found.settings
-    before, counted = _in_mongodb(settings, app), _recorded(found)
-    began = time.time()
+def _publisher(settings: Settings) -> Publisher:
     servers = settings.kafka["bootstrap.servers"]
-    with Publisher(app, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka) as publisher:
-        next_at = time.monotonic()
-        for number in range(events):
-            row = {"n": number, "kind": "flight", "padding": ROW_PADDING}
-            publisher.submit_row("work", f"row-{number % 1000}", after=row)
-            if interval_s is not None:
-                next_at += interval_s
-                time.sleep(max(0.0, next_at - time.monotonic()))
+    return Publisher(APP, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka)
+
+
+def _work(found: Running, publisher: Publisher, table: str, events: int, interval_s: float | None) -> float:
+    """Publishes rows of `table`, waits until MongoDB has a run of each, answers runs per second from first to last."""
+    settings = found.settings
+    before, counted = _in_mongodb(settings), _recorded(found)
+    began = time.time()
+    next_at = time.monotonic()
+    for number in range(events):
+        row = {"n": number, "kind": "flight", "padding": ROW_PADDING}
+        publisher.submit_row(table, f"row-{number % 1000}", after=row)
+        if interval_s is not None:
+            next_at += interval_s
+            time.sleep(max(0.0, next_at - time.monotonic()))
+    publisher.flush()
     deadline = time.monotonic() + TIMEOUT_S
     while _recorded(found) < counted + events:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not all runs were recorded within {TIMEOUT_S:.0f} s")
         time.sleep(0.1)
-    if (there := _in_mongodb(settings, app)) != before + events:
+    if (there := _in_mongodb(settings)) != before + events:
         raise RuntimeError(f"MongoDB has {there - before} new runs of {events} events: these figures mean nothing")
     ended = with_storage(settings, lambda storage: storage.runs.last_recorded_at())
     return events / (ended.timestamp() - began) if ended is not None else 0.0
@@ -135,8 +145,8 @@ def _recorded(found: Running) -> int:
         return int(counters(answer.read().decode(), {"new": 'headrace_run_records_total{outcome="new"}'})["new"])
 
 
-def _in_mongodb(settings: Settings, app: str) -> int:
-    return sum(with_storage(settings, lambda storage: storage.runs.count_by_status(app)).values())
+def _in_mongodb(settings: Settings) -> int:
+    return sum(with_storage(settings, lambda storage: storage.runs.count_by_status(APP)).values())
 
 
 def _hop(settings: Settings) -> float:
@@ -178,13 +188,21 @@ def _forward(consumer: Consumer, producer: Producer, target: str, messages: Sequ
     producer.commit_transaction(30)
 
 
-def _usages(found: Running) -> list[dict[str, object]]:
+def _cpu_s(found: Running) -> dict[str, float]:
+    """CPU seconds by process, from its start until now."""
+    mine = psutil.Process().cpu_times()
     usages = [*found.stack.usage(), *found.services.usage()]
-    mine = psutil.Process()
-    times, peak = mine.cpu_times(), mine.memory_info().rss / (1 << 20)
-    rows = [(usage.name, usage.cpu_s, usage.peak_mib) for usage in usages]
-    rows.append(("publisher and bench", times.user + times.system, peak))
-    return [{"name": name, "cpu_s": round(cpu, 2), "peak_mib": round(mib, 1)} for name, cpu, mib in rows]
+    return {**{usage.name: usage.cpu_s for usage in usages}, PUBLISHER: mine.user + mine.system}
+
+
+def _usages(found: Running, us_per_run: Mapping[str, float]) -> list[dict[str, object]]:
+    peaks = {usage.name: usage.peak_mib for usage in (*found.stack.usage(), *found.services.usage())}
+    peaks[PUBLISHER] = psutil.Process().memory_info().rss / (1 << 20)
+    rows: list[dict[str, object]] = []
+    for name, cpu in _cpu_s(found).items():
+        spent = {"cpu_s": round(cpu, 2), "us_per_run": round(us_per_run[name], 1)}
+        rows.append({"name": name, **spent, "peak_mib": round(peaks[name], 1)})
+    return rows
 
 
 def _stages(found: Running) -> list[dict[str, object]]:

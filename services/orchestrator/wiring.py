@@ -11,7 +11,7 @@ from services.orchestrator.jobs import JobRunner
 from services.orchestrator.plans import Plans
 
 NAME = "orchestrator"
-MAX_BATCH = 500
+MAX_BATCH = 1_000
 
 
 def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> BatchProcessor:

@@ -6,12 +6,18 @@ from headrace.engine.keys import step_key
 from headrace.engine.orchestrator import Orchestrator, Outcome
 from headrace.engine.plan import Plan
 from headrace.engine.ports import (
+    Claim,
+    Claimed,
     Clock,
+    NewRow,
+    OwnershipLost,
     Ports,
     RowConflict,
     RowCreated,
     RowRefused,
     RowStore,
+    RunHeads,
+    Standing,
     SystemClock,
 )
 from headrace.engine.record import encode_record
@@ -21,13 +27,17 @@ from headrace.engine.web.transport import AioHttpTransport
 
 __all__ = [
     "AioHttpTransport",
+    "Claim",
+    "Claimed",
     "Clock",
     "HttpAnswer",
     "HttpFailure",
     "HttpRequest",
     "HttpTransport",
+    "NewRow",
     "Orchestrator",
     "Outcome",
+    "OwnershipLost",
     "Plan",
     "PlatformUnavailable",
     "Ports",
@@ -36,6 +46,8 @@ __all__ = [
     "RowCreated",
     "RowRefused",
     "RowStore",
+    "RunHeads",
+    "Standing",
     "Started",
     "StepCrashed",
     "StepError",

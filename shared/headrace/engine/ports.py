@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
+from headrace.contracts.cloudevents import Location
 from headrace.engine.web.messages import HttpTransport
 
 
@@ -64,6 +65,78 @@ class RowStore(Protocol):
 
         With the same origin again it returns the row as it is, `created` False. Raises RowConflict when the id exists
         with another origin, RowRefused for a row it can never take, PlatformUnavailable when the store is away.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's wish to own a run: what it read, and how it signs.
+
+    `source` is the event's record, `job` the job's; `owner` names the worker, its assignment epoch and this claim, and
+    is never used twice.
+    """
+
+    run_id: str
+    source: Location
+    job: Location
+    generation: int
+    segment: int
+    owner: str
+
+
+Standing = Literal["new", "advanced", "taken_over", "duplicate", "stale"]
+"""What a claim found. `new`: nobody had claimed the run. `advanced`: an earlier segment or generation had ended.
+`taken_over`: the same job record was at work before (a redelivery). `duplicate`: another event record has the run.
+`stale`: an older segment or generation, or the same one from another job record. The last two own nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim; `journal` are the entries written so far, in their order, empty for what owns nothing."""
+
+    standing: Standing
+    journal: tuple[bytes, ...] = ()
+
+
+class OwnershipLost(Exception):
+    """Another claim owns the run by now: nothing was written, and this worker has no say in the run any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A row to be created; `origin` is the step key."""
+
+    app: str
+    table: str
+    row_id: str
+    row: Mapping[str, object]
+    origin: str
+
+
+class RunHeads(Protocol):
+    """Who owns each run, and what its owner has written down of it (design: who owns a run)."""
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Makes `claim.owner` the run's owner if the claim stands; raises PlatformUnavailable.
+
+        Claims made at the same time go to the store together. A claim that may or may not have been written is safe to
+        make again, under another owner.
+        """
+        ...
+
+    async def append(self, claim: Claim, number: int, entry: bytes) -> None:
+        """Writes entry `number` (from 0, without gaps) of the run's journal, if the claim still owns the run.
+
+        Raises OwnershipLost, and PlatformUnavailable: then it may be written or not, and the run must be claimed again.
+        """
+        ...
+
+    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
+        """The same, and creates `row` in the same transaction: both or neither.
+
+        A row that this origin made before is answered as it is, `created` False, and the entry is written. Raises also
+        RowConflict and RowRefused; then neither is written.
         """
         ...
 

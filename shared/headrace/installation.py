@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from headrace.contracts.topics import DAY_MS, EVENTS, JOBS, ROWS, RUNS, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
-from headrace.streams.batch import MAX_MESSAGE_BYTES, StreamConfig
+from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
 
 READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": (ROWS, EVENTS),

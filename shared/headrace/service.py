@@ -25,7 +25,7 @@ from headrace.settings import Settings, SettingsError, load_settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing, Record, StreamFailed, Unavailable
 from headrace.streams.admin import check_topics
-from headrace.streams.batch import GroupMemory
+from headrace.streams.config import GroupMemory
 from headrace.streams.records import Partition
 
 STALLED_AFTER_S = 120.0

@@ -3,15 +3,23 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Topics and groups as an operator handles them: made, checked, reset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from headrace.streams.errors import StreamFailed
 from headrace.streams.offsets import committed
+from headrace.streams.records import Record, read_message
 
 TIMEOUT_S = 15.0
 """Of one request; a broker that is up answers in milliseconds."""
@@ -113,6 +121,27 @@ def member_client_ids(kafka: Mapping[str, str], group: str) -> list[str]:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
         raise StreamFailed(f"group {group} could not be described: {error.args[0]}") from None
+
+
+def read_topic(kafka: Mapping[str, str], topic: str) -> Iterator[Record]:
+    """All committed records of `topic` up to its present end; raises StreamFailed."""
+    consumer = Consumer(
+        {**kafka, "group.id": "reads-whole", "isolation.level": "read_committed", "enable.partition.eof": True}
+    )
+    try:
+        behind = set(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in behind])
+        while behind:
+            for message in consumer.consume(1_000, 0.2):
+                error = message.error()
+                if error is None:
+                    yield read_message(message)
+                elif error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
+                    behind.discard(int(message.partition() or 0))
+                else:
+                    raise StreamFailed(f"reading {topic} failed: {error}")
+    finally:
+        consumer.close()
 
 
 def group_lag(kafka: Mapping[str, str], group: str, topics: Sequence[str]) -> int:

@@ -222,8 +222,8 @@ class ConcurrentProcessor:
                 dispatcher.offer(record, epoch)
             quarantine.examine_now()
             more = bool(batch.records)
-            if batch.positions and self._advance(batch.positions):
-                self._outbox.nudge()
+            if batch.positions:
+                self._advance(batch.positions)
         blocked = dispatcher.blocked
         self._intake.hold(blocked)
         metrics.BLOCKED.set(len(blocked))
@@ -233,9 +233,11 @@ class ConcurrentProcessor:
         else:
             self._outbox.flush()
 
-    def _advance(self, positions: Mapping[Partition, tuple[int, int]]) -> bool:
+    def _advance(self, positions: Mapping[Partition, tuple[int, int]]) -> None:
         blocked = self._dispatcher.blocked
-        return self._ledgers.advance({each: at for each, at in positions.items() if each not in blocked})
+        self._ledgers.advance({each: at for each, at in positions.items() if each not in blocked})
+        if self._ledgers.have_moved:
+            self._outbox.nudge()
 
     def _finished(self, turn: Turn) -> None:
         self._outbox.put(turn)
@@ -305,6 +307,8 @@ class ConcurrentProcessor:
         self._quarantine.committed(taken.turns)
         for barrier in taken.barriers:
             barrier.set()
+        if self._ledgers.have_moved:
+            self._outbox.nudge()
         self._pump_soon()
 
     def _patiently(self, call: Callable[[], _T]) -> _T | None:

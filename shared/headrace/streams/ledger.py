@@ -56,7 +56,7 @@ class Ledger(Generic[ItemT]):
         """
         while self._unread and self._unread[0] < position:
             del self._open[self._unread.popleft()]
-        if not self._open:
+        if position - next(iter(self._open), position) <= MAX_SPAN:
             self._end = max(self._end, position)
 
     def point(self, finished: Container[int], clean: bool = False) -> CommitPoint:

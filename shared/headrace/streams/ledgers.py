@@ -54,17 +54,20 @@ class Ledgers:
                 turn.is_suspect = True
             return "read"
 
-    def advance(self, positions: Mapping[Partition, tuple[int, int]]) -> bool:
-        """Idle partitions' (epoch, position): all before it was read. True if there is something to commit by it."""
-        moved = False
+    @property
+    def have_moved(self) -> bool:
+        """Whether there is something to commit although no turn has ended."""
+        with self._lock:
+            return any(each.ledger.has_moved for each in self._assigned.values())
+
+    def advance(self, positions: Mapping[Partition, tuple[int, int]]) -> None:
+        """Idle partitions' (epoch, position): all before it was read."""
         with self._lock:
             for partition, (epoch, position) in positions.items():
                 found = self._assigned.get(partition)
                 if found is not None and found.epoch == epoch:
                     found.ledger.advance(position)
                     found.suspects_left = 0
-                    moved = moved or found.ledger.has_moved
-        return moved
 
     def close(self, partitions: Mapping[Partition, int]) -> list[Turn]:
         """From now on nothing is read from these; the next points say that they are left clean. Answers their work."""

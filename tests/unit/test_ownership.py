@@ -75,15 +75,19 @@ def test_what_owns_never_lowers_a_head_and_never_changes_its_source(head: Head |
 @given(st.none() | heads, claims)
 def test_a_claim_made_again_once_it_stood_is_a_redelivery(head: Head | None, claim: Claim) -> None:
     if judge(head, claim) in ("new", "taken_over", "advanced"):
-        assert judge(read_head(new_head(claim)), claim) == "taken_over"
+        assert judge(read_head(new_head(claim, b"")), claim) == "taken_over"
 
 
 @given(claims, claims)
 def test_a_head_is_stored_and_read_back_whole(first: Claim, second: Claim) -> None:
-    stored = new_head(first)
-    assert read_head(stored) == Head(first.source, first.job, first.generation, first.segment, first.owner)
-    stored |= owned_by(second)
-    assert read_head(stored) == Head(first.source, second.job, second.generation, second.segment, second.owner)
+    stored = new_head(first, b"1")
+    assert read_head(stored) == Head(
+        first.source, first.job, first.generation, first.segment, first.owner, session=b"1"
+    )
+    stored |= owned_by(second, b"2")
+    assert read_head(stored) == Head(
+        first.source, second.job, second.generation, second.segment, second.owner, session=b"2"
+    )
 
 
 @given(st.integers(0, 99_999_999), st.integers(0, 99_999_999))

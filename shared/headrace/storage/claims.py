@@ -1,10 +1,12 @@
 """Claims of runs, in bulk with their neighbours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+import pymongo
+from bson.binary import UUID_SUBTYPE, Binary
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import Claim, Claimed, Standing
@@ -15,7 +17,10 @@ from headrace.storage.ownership import Head, entry_id, judge, new_head, owned_by
 MOST_CLAIMS = 500
 """In one write: past this its fixed cost no longer shows, and the last of them would wait for all."""
 
-MOST_ROUNDS = 50
+OPEN_TRANSACTION_S = 2.0
+"""For a compare-and-set to wait for transactions on its heads; those of a living worker take milliseconds."""
+
+MOST_ROUNDS = 20
 """Of judging again what changed in between. Each one lost means that another claim or the TTL came first, so past this
 something else is wrong; giving up is safe, and the caller comes back."""
 
@@ -48,9 +53,11 @@ _Standing = dict[str, tuple[_Wish, Standing]]
 class ClaimWriter:
     """Judges claims against `heads`, makes those that stand, and reads what `journal` has for them."""
 
-    def __init__(self, heads: Collection, journal: Collection) -> None:
+    def __init__(self, heads: Collection, journal: Collection, session: Callable[[], Awaitable[bytes]]) -> None:
+        """`session` tells the id of the session in which this worker appends."""
         self._heads = heads
         self._journal = journal
+        self._session = session
         self._claims = Coalescer[_Wish](self._write, MOST_CLAIMS)
 
     async def claim(self, claim: Claim) -> Claimed:
@@ -62,14 +69,15 @@ class ClaimWriter:
         return await wish.outcome()
 
     async def _write(self, batch: Sequence[_Wish]) -> None:
+        session = await self._session()
         left = {wish.claim.run_id: wish for wish in batch}
         # An insert that fails costs more than a read, and a later segment or generation nearly always has a head.
         heads = await self._read([run_id for run_id, wish in left.items() if _is_later(wish.claim)])
         for _ in range(MOST_ROUNDS):
             unread = [wish for run_id, wish in left.items() if run_id not in heads]
-            heads |= await self._read(await self._insert(unread))
+            heads |= await self._read(await self._insert(unread, session))
             if standing := _judge(left, heads):
-                await self._compare_and_set(standing, heads)
+                await self._compare_and_set(standing, heads, session)
                 # It also tells how many entries there are: by now nobody but the new owner adds any.
                 heads = await self._read([*standing])
                 await self._answer(standing, heads)
@@ -78,13 +86,13 @@ class ClaimWriter:
                 return
         raise PlatformUnavailable("the heads of runs do not hold still")
 
-    async def _insert(self, wishes: Sequence[_Wish]) -> list[str]:
+    async def _insert(self, wishes: Sequence[_Wish], session: bytes) -> list[str]:
         """Makes heads and ends their wishes; answers the runs that have one already."""
         if not wishes:
             return []
         existing: set[int] = set()
         try:
-            await self._heads.insert_many([new_head(wish.claim) for wish in wishes], ordered=False)
+            await self._heads.insert_many([new_head(wish.claim, session) for wish in wishes], ordered=False)
         except BulkWriteError as error:
             faults = write_faults(error)
             if faults.refused:
@@ -101,14 +109,31 @@ class ClaimWriter:
         found = await self._heads.find({"_id": {"$in": run_ids}}).to_list(None)
         return {str(document["_id"]): read_head(document) for document in found}
 
-    async def _compare_and_set(self, standing: _Standing, heads: Mapping[str, Head]) -> None:
+    async def _compare_and_set(self, standing: _Standing, heads: Mapping[str, Head], session: bytes) -> None:
         """Makes each wish's owner the run's, where the head is still the one that was judged."""
         changes: list[UpdateOne] = []
         for run_id, (wish, _) in standing.items():
             head = heads[run_id]
             judged = {"_id": run_id, "owner": head.owner, "generation": head.generation, "segment": head.segment}
-            changes.append(UpdateOne(judged, {"$set": owned_by(wish.claim)}))
-        await self._heads.bulk_write(changes, ordered=False)  # pyright: ignore[reportUnknownMemberType]
+            changes.append(UpdateOne(judged, {"$set": owned_by(wish.claim, session)}))
+        try:
+            with pymongo.timeout(OPEN_TRANSACTION_S):
+                await self._heads.bulk_write(changes, ordered=False)  # pyright: ignore[reportUnknownMemberType]
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+            await self._end_transactions({heads[run_id].session for run_id in standing} - {session})
+
+    async def _end_transactions(self, sessions: Iterable[bytes]) -> None:
+        """Ends what the owners before us have left open: a worker killed in a transaction holds its heads for a minute.
+
+        One that lives loses nothing but a try. MongoDB lets a user end its own sessions without any privilege.
+        """
+        asked = [{"id": Binary(each, UUID_SUBTYPE)} for each in sessions]
+        try:
+            await self._heads.database.client.admin.command("killSessions", asked)
+        except OperationFailure as error:
+            raise PlatformUnavailable(f"an earlier owner's transaction is open, and stays so ({error.code})") from None
 
     async def _answer(self, standing: _Standing, heads: Mapping[str, Head]) -> None:
         """Ends the wishes whose compare-and-set matched, with the journal of their runs."""

@@ -17,16 +17,17 @@ expired once a minute, and later under load."""
 class MongoRunHeads:
     """`run_heads` and `run_journal`; the rows of `append_with_row` go into the database `rows`.
 
-    A head: `_id` = run id, `source` and `job` = [topic, partition, offset], `generation`, `segment`, `owner`, `entries`
-    = how many entries its journal has. An entry: `_id` = run id/number, `entry` its bytes. Both may have `expires_at`.
+    A head: `_id` = run id, `source` and `job` = [topic, partition, offset], `generation`, `segment`, `owner`, `session`
+    = where the owner's transactions run, `entries` = how many entries its journal has. An entry: `_id` = run id/number,
+    `entry` its bytes. Both may have `expires_at`.
     Implements the engine's `RunHeads`. Cancelling a caller takes nothing back.
     """
 
     def __init__(self, database: Database, rows: Database) -> None:
         self._heads = database["run_heads"]
         self._journal = database["run_journal"]
-        self._claims = ClaimWriter(self._heads, self._journal)
         self._appends = JournalWriter(self._heads, self._journal, rows)
+        self._claims = ClaimWriter(self._heads, self._journal, self._appends.session)
 
     async def prepare(self) -> None:
         """Makes the collections and the indexes by which they forget; repeatable."""

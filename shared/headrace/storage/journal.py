@@ -8,6 +8,7 @@ from typing import cast
 
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, CollectionInvalid, InvalidName, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
@@ -67,6 +68,8 @@ class JournalWriter:
         self._heads = heads
         self._journal = journal
         self._tables = tables
+        self._opening = asyncio.Lock()
+        self._session: Session | None = None
         self._made: set[str] = set()
         """Collections known to exist: making one inside a transaction conflicts with whoever else does."""
         self._appends = Coalescer[Append](self._write, MOST_APPENDS, MOST_BYTES)
@@ -89,6 +92,22 @@ class JournalWriter:
             raise ValueError(f"a journal entry has {len(entry)} bytes; {ENTRY_BYTES} are accepted")
         return Append(claim, number, entry)
 
+    async def session(self) -> bytes:
+        """The id of the session in which all transactions of this writer run."""
+        # The stubs have a method where the driver has a property.
+        driver = cast(ClientSession, (await self._opened()).delegate)
+        return bytes(driver.session_id["id"])
+
+    async def _opened(self) -> Session:
+        # One for all, so that heads can name it: it is how a transaction is ended whose worker is dead. A new
+        # transaction also ends whatever an earlier one of the session has left on the server.
+        async with self._opening:  # a claim and an append may ask at once
+            if self._session is not None:
+                return self._session
+            opened: Session = await self._heads.database.client.start_session()
+            self._session = opened
+            return opened
+
     async def _write(self, group: Sequence[Append]) -> None:
         """Ends everyone of the group, or raises what ends those that are left."""
         left = await self._with_tables(group)
@@ -109,8 +128,8 @@ class JournalWriter:
 
     async def _transaction(self, group: Sequence[Append]) -> None:
         """Writes the group and ends it; whoever has lost the run is ended and left out."""
-        async with await self._heads.database.client.start_session() as session:
-            session.start_transaction(max_commit_time_ms=COMMIT_MS)
+        session = await self._opened()
+        async with session.start_transaction(max_commit_time_ms=COMMIT_MS):
             owners = await self._fence(group, session)
             if owners:
                 await self._insert_entries(owners, session)

@@ -10,7 +10,10 @@ from headrace.storage.driver import Document
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A run's ownership as it stands in the store; `entries` counts its journal, `expiring` says that it has an end."""
+    """A run's ownership as it stands in the store.
+
+    `entries` counts its journal, `expiring` says that it has an end, `session` is what its owner's transactions run in.
+    """
 
     source: Location
     job: Location
@@ -19,6 +22,7 @@ class Head:
     owner: str
     entries: int = 0
     expiring: bool = False
+    session: bytes = b""
 
 
 def judge(head: Head | None, claim: Claim) -> Standing:
@@ -43,18 +47,19 @@ def judge(head: Head | None, claim: Claim) -> Standing:
     return "advanced" if claimed > held else "stale"
 
 
-def new_head(claim: Claim) -> Document:
+def new_head(claim: Claim, session: bytes) -> Document:
     """The document of a run that nobody had claimed."""
-    return {"_id": claim.run_id, "source": [*claim.source], **owned_by(claim), "entries": 0}
+    return {"_id": claim.run_id, "source": [*claim.source], **owned_by(claim, session), "entries": 0}
 
 
-def owned_by(claim: Claim) -> Document:
+def owned_by(claim: Claim, session: bytes) -> Document:
     """The fields that a claim writes into a head that there is."""
     return {
         "job": [*claim.job],
         "generation": claim.generation,
         "segment": claim.segment,
         "owner": claim.owner,
+        "session": session,
     }
 
 
@@ -68,6 +73,7 @@ def read_head(document: Document) -> Head:
         owner=str(document["owner"]),
         entries=int(document["entries"]),
         expiring="expires_at" in document,
+        session=bytes(document["session"]),
     )
 
 

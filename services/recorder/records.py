@@ -1,14 +1,16 @@
 """A batch of run records to MongoDB."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
 from headrace.contracts.errors import ContractError
-from headrace.contracts.runs import RunRecord, read_run
+from headrace.contracts.runs import FINAL_STATUSES, RunRecord, read_run
+from headrace.contracts.topics import DAY_MS, DEAD_LETTERS
 from headrace.service import DeadLetterWriter, Loop
-from headrace.storage import RunStore
+from headrace.settings import Settings
+from headrace.storage import Applied, Storage
 from headrace.streams import Outgoing, Record
 
 RECORDED = Counter("headrace_run_records_total", "Run records by what became of them", ["outcome"])
@@ -17,10 +19,13 @@ RECORDED = Counter("headrace_run_records_total", "Run records by what became of 
 class RunWriter:
     """The runtime's handler. Writing the same records again changes nothing, so a batch may be handled again."""
 
-    def __init__(self, loop: Loop, runs: RunStore, dead_letter: DeadLetterWriter) -> None:
+    def __init__(self, settings: Settings, loop: Loop, storage: Storage, dead_letter: DeadLetterWriter) -> None:
         self._loop = loop
-        self._runs = runs
+        self._runs = storage.runs
+        self._heads = storage.heads
         self._dead_letter = dead_letter
+        # As long as a job or a dead letter may bring the run back, its head must tell what became of it.
+        self._heads_kept = timedelta(milliseconds=max(DEAD_LETTERS.retention_ms or 0, settings.retention_days * DAY_MS))
 
     def __call__(self, records: Sequence[Record]) -> list[list[Outgoing]]:
         """Nothing for each record that is written, or the dead letter that says why it is not. Raises Unavailable."""
@@ -34,10 +39,18 @@ class RunWriter:
                 outputs[index] = [self._dead_letter(record, error.type, error.message)]
             else:
                 readable.append(index)
-        applied = self._loop.run(self._runs.apply(found, datetime.now(UTC)))
+        applied = self._loop.run(self._write(found))
         for index, reason in applied.refused:
             record = records[readable[index]]
             outputs[readable[index]] = [self._dead_letter(record, "not_storable", reason)]
         for outcome in ("new", "replaced", "collapsed"):
             RECORDED.labels(outcome).inc(getattr(applied, outcome))
         return outputs
+
+    async def _write(self, records: Sequence[RunRecord]) -> Applied:
+        now = datetime.now(UTC)
+        applied = await self._runs.apply(records, now)
+        ended = [each["run_id"] for each in records if each.get("owned") and each["status"] in FINAL_STATUSES]
+        if ended:
+            await self._heads.expire(ended, now + self._heads_kept)
+        return applied

@@ -80,8 +80,8 @@ class JobRef(TypedDict):
 class RunRecord(TypedDict):
     """One state of a run. Of two records of a run the one with the greater (generation, sequence) is the newer.
 
-    `sequence` is 2 × segment for `running` and + 1 for the record that ends the segment. Times are aware; durations are
-    milliseconds.
+    `sequence` is 2 × segment for `running` and + 1 for the record that ends the segment. `owned`: the run has effects,
+    and so a head and a journal. Times are aware; durations are milliseconds.
     """
 
     format: Literal[1]
@@ -99,6 +99,7 @@ class RunRecord(TypedDict):
     steps: list[StepResult]
     error: ErrorInfo | None
     collected: NotRequired[object]
+    owned: NotRequired[bool]
     event_time: datetime
     started_at: datetime
     finished_at: datetime | None

@@ -81,6 +81,8 @@ def mongod_options(data: Path, port: int) -> list[str]:
         "--oplogSize=512",
         # No diagnostics written every second beside the data.
         "--setParameter=diagnosticDataCollectionEnabled=false",
+        # A killed worker's open transaction blocks its heirs no longer than this (s); the default is 60.
+        "--setParameter=transactionLifetimeLimitSeconds=10",
         "--quiet",
     ]
 

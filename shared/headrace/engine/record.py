@@ -58,6 +58,8 @@ def final_record(run: Run, started: Started, status: RunStatus, started_at: date
         "finished_at": started_at + timedelta(seconds=duration),
         "duration_ms": round(duration * 1000.0, 3),
     }
+    if run.journal is not None:
+        record["owned"] = True
     if run.has_collected:
         record["collected"] = run.collected
     return record

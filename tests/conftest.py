@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 
 from headrace.embedded import Stack, start_stack
@@ -14,6 +15,10 @@ from headrace.installation import topic_specs
 from headrace.settings import Settings, load_settings
 from headrace.storage import Storage
 from headrace.streams.admin import make_topics
+
+# Durations are measured in benches: on a busy machine an example may take any time.
+hypothesis_settings.register_profile("headrace", deadline=None)
+hypothesis_settings.load_profile("headrace")
 
 PARTITIONS = 2
 """The least with which keys can go astray."""

@@ -219,3 +219,36 @@ def test_a_token_is_unlike_any_other_and_fits_into_the_commits_metadata() -> Non
     tokens = [source.next() for source in (Tokens(), Tokens()) for _ in range(100)]
     assert len(set(tokens)) == 200
     assert all(len(token) < 48 and not {"\0", ";"} & set(token) for token in tokens)
+
+
+def test_what_is_heavy_goes_in_several_transactions_in_its_order(broker: Broker, cycle: TransactionCycle) -> None:
+    heavy = [each._replace(outputs=[Outgoing("out", b"k", bytes(12 << 20))] * 2) for each in outcomes((0, 1), (0, 2))]
+    light = outcomes((0, 3))
+    committed: list[int] = []
+
+    class Watched(BatchProgress):
+        def committed(self, outcomes: Any) -> None:
+            committed.append(len(outcomes))
+
+    assert cycle.commit([*heavy, *light], Watched({}))
+    assert committed == [1, 2]
+    assert broker.offsets["in", 0].offset == 4
+
+
+def test_an_outcome_too_heavy_for_any_transaction_is_a_dead_letter(broker: Broker, cycle: TransactionCycle) -> None:
+    heavy = outcomes((0, 1))[0]._replace(outputs=[Outgoing("out", b"k", bytes(8 << 20))] * 9)
+    assert cycle.commit([heavy, *outcomes((0, 2))], BatchProgress({}))
+    assert broker.values == [b"dead 0/1 over_limit", b"0/2"]
+
+
+def test_a_transaction_that_keeps_failing_is_tried_in_halves(broker: Broker, cycle: TransactionCycle) -> None:
+    committed: list[int] = []
+
+    class Watched(BatchProgress):
+        def committed(self, outcomes: Any) -> None:
+            committed.append(len(outcomes))
+
+    broker.fail = [("offsets", TIMED_OUT, False)] * 3
+    assert cycle.commit(outcomes((0, 5), (1, 8), (0, 6)), Watched({}))
+    assert committed == [1, 2]
+    assert broker.values == ALL

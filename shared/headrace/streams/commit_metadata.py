@@ -93,13 +93,15 @@ def _run_lengths(point: CommitPoint) -> str:
     return "".join(digits)
 
 
-def _from_run_lengths(text: str, offset: int, clean: bool) -> CommitPoint:
+def _from_run_lengths(text: str, offset: int, clean: bool) -> CommitPoint | None:
     found: list[int] = []
     at, is_open, length, shift = offset, True, 0, 0
     for digit in text:
         value = _VALUES[digit]
         length |= (value & _MORE - 1) << shift
         shift += 5
+        if at + length - offset > MAX_SPAN:
+            return None  # not ours: it would be taken literally, however long it is
         if value & _MORE:
             continue
         if is_open:

@@ -31,6 +31,16 @@ INIT_TIMEOUT_S = 10.0
 BACKOFF_S = (0.02, 0.1, 0.5, 1.0)
 """Waits between tries: a rebalance settles in tens of milliseconds, an absent broker is asked once a second."""
 
+TRIES_WHOLE = 3
+"""A rebalance or a fence is over after one or two; what fails more often is tried in halves."""
+
+TRANSACTION_BYTES = 32 << 20
+"""What outcomes of one transaction weigh together, about: it is through in a fraction of TRANSACTION_TIMEOUT_MS."""
+
+OUTCOME_BYTES = 64 << 20
+"""What one record may lead to. All of it is one transaction, and one that outlasts its time-out would be tried for
+ever: eight jobs of the largest record."""
+
 DeadLetter = Callable[[Record, str, str], Outgoing]
 """(record, type, message) to the dead letter that points at it."""
 
@@ -84,7 +94,7 @@ class TransactionCycle:
         `outcomes` are in the order in which they came about. Returns False if it was asked to stop before all was
         decided; the rest is then read again by the next owner. Raises StreamFailed when nothing can ever be committed.
         """
-        parts: list[Sequence[Outcome]] = [outcomes]
+        parts = _parts([self._within_limits(outcome) for outcome in outcomes])
         tries = 0
         while parts:
             end = self._attempt(parts[-1], progress)
@@ -98,6 +108,9 @@ class TransactionCycle:
                 if self._stop.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]) and tries >= len(BACKOFF_S):
                     return False
                 tries += 1
+                if tries >= TRIES_WHOLE and len(parts[-1]) > 1:
+                    # It may be too much for the time it has, on a broker this slow.
+                    parts.extend(_halves(parts.pop()))
         return True
 
     def close(self) -> None:
@@ -218,8 +231,7 @@ class TransactionCycle:
     def _divide(self, outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
         """Halves, the first on top of the stack; a lone offender's outputs are replaced by a dead letter."""
         if len(outcomes) > 1:
-            middle = len(outcomes) // 2
-            return [outcomes[middle:], outcomes[:middle]]
+            return _halves(outcomes)
         offender = outcomes[0]
         error = self._record_error
         kind, told = (error.name(), error.str()) if error is not None else ("UNKNOWN", "refused by the broker")
@@ -229,6 +241,14 @@ class TransactionCycle:
             )
         metrics.DEAD_LETTERS.labels(kind.lower()).inc()
         return [[offender._replace(outputs=[self._dead_letter(offender.record, kind.lower(), f"its outcome: {told}")])]]
+
+    def _within_limits(self, outcome: Outcome) -> Outcome:
+        size = _weight(outcome)
+        if size <= OUTCOME_BYTES:
+            return outcome
+        metrics.DEAD_LETTERS.labels("over_limit").inc()
+        told = f"its outcome has {size} bytes in {len(outcome.outputs)} records; {OUTCOME_BYTES} are accepted"
+        return outcome._replace(outputs=[self._dead_letter(outcome.record, "over_limit", told)])
 
     def _ready_producer(self) -> Producer | None:
         """The initialised producer; None if it was asked to stop before Kafka answered."""
@@ -251,6 +271,29 @@ class TransactionCycle:
         if self._producer is not None:
             self._producer.purge()
             self._producer = None
+
+
+def _weight(outcome: Outcome) -> int:
+    return sum(len(output.value or b"") for output in outcome.outputs)
+
+
+def _parts(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
+    """Cuts of about TRANSACTION_BYTES, the first on top of the stack; one even without outcomes, for the positions."""
+    parts: list[Sequence[Outcome]] = []
+    start = weight = 0
+    for at, outcome in enumerate(outcomes):
+        added = _weight(outcome)
+        if at > start and weight + added > TRANSACTION_BYTES:
+            parts.append(outcomes[start:at])
+            start, weight = at, 0
+        weight += added
+    parts.append(outcomes[start:])
+    return parts[::-1]
+
+
+def _halves(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
+    middle = len(outcomes) // 2
+    return [outcomes[middle:], outcomes[:middle]]
 
 
 _RECORD_CODES = frozenset(

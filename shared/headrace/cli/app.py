@@ -14,6 +14,7 @@ from headrace.cli import automations, bench, demo, events, groups, runs, stack, 
 from headrace.contracts.automation import DocumentError
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
+from headrace.engine.steps.third_party import StepPackageError
 from headrace.language import LanguageError
 from headrace.publisher import PublishError
 from headrace.settings import SettingsError
@@ -46,6 +47,7 @@ USERS_ERRORS = (
     PublishError,
     SettingsError,
     StackError,
+    StepPackageError,
     StreamFailed,
     KafkaException,
     OSError,

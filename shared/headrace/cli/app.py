@@ -10,7 +10,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
-from headrace.cli import automations, bench, demo, events, groups, runs, stack, topics
+from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics
 from headrace.contracts.automation import DocumentError
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
@@ -38,6 +38,7 @@ app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.command()(topics.schema)
 app.command()(bench.bench)
+app.command()(chaos.chaos)
 
 USERS_ERRORS = (
     DocumentError,

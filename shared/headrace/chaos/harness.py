@@ -1,0 +1,233 @@
+"""One plan from start to end: a stack, its services, load, faults, quiet, and what was seen of it all."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+from confluent_kafka import KafkaException
+
+from headrace.chaos.faults import Injector, until
+from headrace.chaos.fleet import Fleet
+from headrace.chaos.judge import judge
+from headrace.chaos.loads import LOADS
+from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
+from headrace.chaos.loads.step_package import EXIT_CODE, install
+from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen, Stands
+from headrace.chaos.plan import Plan, Target
+from headrace.chaos.publishing import Publishing
+from headrace.chaos.quiet import Quiet
+from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs, read_stands
+from headrace.chaos.report import SeedReport
+from headrace.chaos.server import Recorder
+from headrace.chaos.system import System
+from headrace.embedded import StackError
+from headrace.installation import topic_specs
+from headrace.settings import Settings
+from headrace.storage.inspection import Inspection, StoredRow, StoredRun
+from headrace.streams.admin import make_topics
+
+QUIET_DEADLINE_S = 120.0
+"""A system that works comes to rest in some seconds; a run handed to the retry tier of a minute takes more than that."""
+
+READY_TIMEOUT_S = 60.0
+"""A service is ready in 2 s; six that start together on a loaded machine take more."""
+
+APPLY_TIMEOUT_S = 60.0
+"""It takes 2 s."""
+
+RESTART_S = 1.0
+"""A process that died is started again after this, as any supervisor would."""
+
+WATCH_S = 0.1
+"""How often is looked for processes that died."""
+
+Tell = Callable[[str], None]
+
+
+class Run:
+    """The pieces of one run of a plan. Made, used and closed by `run_plan`."""
+
+    def __init__(self, plan: Plan, system: System, recorder: Recorder, extra: Mapping[str, str]) -> None:
+        directory = system.settings.state_dir
+        self.plan = plan
+        self.settings = system.settings
+        self.recorder = recorder
+        self.system = system
+        path = install(directory / "steps")
+        python_path = ":".join(part for part in (str(path.absolute()), extra.get("PYTHONPATH", "")) if part)
+        ways = {target: way.environment for target, way in system.ways.items()}
+        self.fleet = Fleet(self.settings, ways, {**extra, "PYTHONPATH": python_path}, directory / "logs")
+        self.injector = Injector(system, self.fleet)
+        self.quiet = Quiet(self.settings, recorder.count)
+        self.events = [event for load in plan.loads for event in events_of(plan.seed, load)]
+        self.died: list[ProcessSeen] = []
+        self.unconfirmed: frozenset[str] = frozenset()
+        self.records = 0
+        self._deadly = any(LOADS[load.name].deadly for load in plan.loads)
+
+    async def prepare(self) -> None:
+        """Services ready, automations live."""
+        self.fleet.start_all()
+        for target in self.fleet.targets:
+            await until(lambda target=target: self._is_ready(target), f"{target} to be ready", READY_TIMEOUT_S)
+        self._apply()
+
+    def _is_ready(self, target: Target) -> bool:
+        if fallen := self.fleet.fallen():
+            raise StackError(f"{fallen[0].target} {fallen[0].seen.what}")
+        return self.fleet.ready(target)
+
+    def _apply(self) -> None:
+        """By the command line, in a process that finds the harness's steps as the orchestrators do."""
+        directory = self.settings.state_dir / "automations"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        for load in self.plan.loads:
+            for document in LOADS[load.name].documents(self.recorder.address):
+                (directory / f"{document['name']}.json").write_text(json.dumps(document, indent=1))
+        argv = [sys.executable, "-m", "headrace.cli", "apply", "-f", str(directory)]
+        environment = self.fleet.environment()
+        done = subprocess.run(
+            argv, env=environment, timeout=APPLY_TIMEOUT_S, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise StackError(f"the automations could not be applied: {done.stderr.strip()[-1000:]}")
+
+    async def drive(self, deadline_s: float) -> tuple[Stands, bool]:
+        """Load and faults, then quiet. Answers where the groups stood after the last fault, and whether it got quiet."""
+        watch = asyncio.create_task(self._watch())
+        publishing = Publishing(self.settings)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for load in self.plan.loads:
+                    group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
+                stands = await self._faults()
+            self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
+            self.records = publishing.records
+            quiet = await self.quiet.wait(deadline_s, self._check_watch(watch))
+        finally:
+            publishing.close()
+            watch.cancel()
+        return stands or self.quiet.at_start, quiet
+
+    async def _faults(self) -> Stands:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for fault in self.plan.faults:
+            await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
+            await self.injector.inject(fault)
+        try:
+            return await asyncio.to_thread(read_stands, self.settings)
+        except KafkaException:
+            return {}  # the coordinator is not back yet: the first look of `Quiet` stands for this one
+
+    async def _watch(self) -> None:
+        """Starts again what died, and writes down why it may have."""
+        while True:
+            for fallen in self.fleet.fallen():
+                by_poison = fallen.target.service == "orchestrator" and fallen.code in (EXIT_CODE, -9)
+                if self._deadly and by_poison:
+                    self.injector.seen.append(FaultSeen("poison", str(fallen.target), fallen.at, fallen.at))
+                else:
+                    self.died.append(fallen.seen)
+                await asyncio.sleep(RESTART_S)
+                if fallen.target not in self.fleet.targets:
+                    self.fleet.start(fallen.target)
+            await asyncio.sleep(WATCH_S)
+
+    @staticmethod
+    def _check_watch(watch: "asyncio.Task[None]") -> Callable[[], None]:
+        def check() -> None:
+            if watch.done():
+                watch.result()  # it ends only by an error
+
+        return check
+
+    def expected(self) -> tuple[ExpectedRun, ...]:
+        """What must have come of the events."""
+        return tuple(run for event in self.events for run in LOADS[event.load].expected(event))
+
+
+def run_plan(
+    plan: Plan,
+    asked: Settings,
+    directory: Path,
+    *,
+    extra: Mapping[str, str] | None = None,
+    deadline_s: float = QUIET_DEADLINE_S,
+    tell: Tell = lambda _: None,
+) -> SeedReport:
+    """Does the plan on a fresh stack in `directory` and judges it.
+
+    `extra` is added to the environment of every service. Call it in the main thread and outside an event loop. All that
+    was started has ended when it returns or raises; the data stay. Raises StackError, and PartStaysAway.
+    """
+    began = time.monotonic()
+    answers: dict[str, Answer] = {}
+    for load in plan.loads:
+        answers |= LOADS[load.name].answers
+    with ExitStack() as closing:
+        recorder = Recorder(answers)
+        closing.callback(recorder.close)
+        recorder.start()
+        system = closing.enter_context(System(asked, directory, plan.proxied, tell))
+        parts = system.pids
+        make_topics(system.settings.kafka, topic_specs(system.settings))
+        run = Run(plan, system, recorder, extra or {})
+        closing.callback(run.fleet.stop)
+        tell("services: starting")
+        stands, quiet, stored, rows = asyncio.run(_execute(run, deadline_s, tell))
+        seen = _topics(run, stands, quiet, stored, rows)
+    leaked = [*run.fleet.leaked(), *_living(parts)]
+    findings = judge(_with(seen, leaked))
+    return SeedReport.of(plan, seen, findings, run.quiet, run.records, len(run.events), time.monotonic() - began)
+
+
+async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[Stands, bool, list[StoredRun], list[StoredRow]]:
+    await run.prepare()
+    tell(f"load and faults: {run.plan.seconds:.0f} s")
+    stands, quiet = await run.drive(deadline_s)
+    tell(f"quiet after {run.quiet.seconds:.1f} s" if quiet else f"not quiet: lag {run.quiet.lags()}")
+    inspection = Inspection(run.settings)
+    try:
+        return stands, quiet, await inspection.runs(), await inspection.rows()
+    finally:
+        inspection.close()
+
+
+def _topics(
+    run: Run, stands: Stands, quiet: bool, stored: Sequence[StoredRun], rows: Sequence[StoredRow]
+) -> Observations:
+    return Observations(
+        expected=run.expected(),
+        uncertain=run.unconfirmed,
+        jobs=tuple(read_jobs(run.settings)),
+        runs=tuple(read_runs(run.settings)),
+        dead_letters=tuple(read_dead_letters(run.settings)),
+        stored_runs=tuple(stored),
+        rows=tuple(rows),
+        calls=tuple(run.recorder.calls()),
+        never_twice=frozenset(path for load in run.plan.loads for path in LOADS[load.name].never_twice),
+        faults=tuple(run.injector.seen),
+        at_last_fault=stands,
+        at_end=run.quiet.at_end,
+        quiet=quiet,
+        died=tuple(run.died),
+    )
+
+
+def _with(seen: Observations, leaked: Sequence[ProcessSeen]) -> Observations:
+    return replace(seen, leaked=tuple(leaked))
+
+
+def _living(pids: Sequence[int]) -> list[ProcessSeen]:
+    """The platform's parts that outlived their end."""
+    return [ProcessSeen("a part of the platform", pid, "still runs") for pid in pids if psutil.pid_exists(pid)]

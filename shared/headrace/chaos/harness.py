@@ -35,7 +35,7 @@ from headrace.storage.inspection import Inspection, StoredRow, StoredRun
 from headrace.streams.admin import make_topics
 
 QUIET_DEADLINE_S = 120.0
-"""A system that works comes to rest in some seconds; a run handed to the retry tier of a minute takes more than that."""
+"""A system that works comes to rest in some seconds; a run handed to the retry tier of a minute takes longer."""
 
 READY_TIMEOUT_S = 60.0
 """A service is ready in 2 s; six that start together on a loaded machine take more."""
@@ -102,7 +102,7 @@ class Run:
             raise StackError(f"the automations could not be applied: {done.stderr.strip()[-1000:]}")
 
     async def drive(self, deadline_s: float) -> tuple[Stands, bool]:
-        """Load and faults, then quiet. Answers where the groups stood after the last fault, and whether it got quiet."""
+        """Load and faults, then quiet: answers where groups stood after the last fault, and whether it got quiet."""
         watch = asyncio.create_task(self._watch())
         publishing = Publishing(self.settings)
         try:

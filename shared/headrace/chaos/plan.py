@@ -117,6 +117,8 @@ class Plan:
 
     seed: int
     seconds: float
+    kinds: tuple[FaultKind, ...]
+    """Those that were asked for; there may not have been time for all."""
     loads: tuple[LoadPlan, ...]
     faults: tuple[Fault, ...]
     proxied: tuple[Target, ...]
@@ -131,7 +133,8 @@ def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequ
     chance = random.Random(f"headrace-chaos/{seed}/faults")
     proxied = _proxied(chance) if NETWORK & set(kinds) else ()
     faults = tuple(_faults(chance, seconds, kinds, proxied))
-    return Plan(seed, seconds, tuple(_load(seed, name, seconds) for name in loads), faults, proxied)
+    wanted = tuple(kind for kind in FAULTS if kind in kinds)
+    return Plan(seed, seconds, wanted, tuple(_load(seed, name, seconds) for name in loads), faults, proxied)
 
 
 def _proxied(chance: random.Random) -> tuple[Target, ...]:

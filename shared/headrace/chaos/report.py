@@ -78,7 +78,7 @@ class SeedReport:
 
 def reproduce(plan: Plan) -> str:
     """The command that makes the same plan again."""
-    kinds = ",".join(sorted({fault.kind for fault in plan.faults})) or "none"
+    kinds = ",".join(plan.kinds) or "none"
     loads = ",".join(load.name for load in plan.loads)
     return f"headrace chaos --seed {plan.seed} --seconds {plan.seconds:g} --faults {kinds} --loads {loads}"
 

@@ -24,19 +24,22 @@ def each_event_has_one_run(seen: Observations) -> Finding:
     finals = grouped((run for run in seen.runs if run.final), lambda run: (run.automation, run.source, run.event))
     stored = grouped(seen.stored_runs, lambda run: (run.automation, run.source, run.event))
     dead = _dead_runs(seen)
+    # While something still waits to be done nobody can say that it is lost.
+    gone = "lost" if seen.quiet else "unfinished"
     violations: list[Violation] = []
     for name, run in expected.items():
         if run.origin in seen.uncertain and not finals[name]:
             continue
         if run.dead:
-            violations += _dead_as_expected(run, finals[name], run.id in dead)
+            violations += _dead_as_expected(run, finals[name], run.id in dead, gone)
         else:
-            violations += _final_as_expected(run, finals[name], [each.status for each in stored[name]])
+            violations += _final_as_expected(run, finals[name], [each.status for each in stored[name]], gone)
     violations += _unexpected(seen, expected)
     violations += _unexpected_letters(seen)
     counts = {
         "expected": len(expected),
         "lost": sum(each.what.startswith("lost") for each in violations),
+        "unfinished": sum(each.what.startswith("unfinished") for each in violations),
         "unexpected": sum(each.what.startswith("unexpected") for each in violations),
         "dead_letters": len(seen.dead_letters),
     }
@@ -97,29 +100,27 @@ def _name(run: ExpectedRun) -> Name:
     return run.automation, run.source, run.event
 
 
-def _final_as_expected(run: ExpectedRun, finals: list[RunSeen], stored: list[str]) -> Iterable[Violation]:
+def _final_as_expected(run: ExpectedRun, finals: list[RunSeen], stored: list[str], gone: str) -> Iterable[Violation]:
     subject = f"{run.automation} for {run.event}"
     if not finals:
-        yield Violation(
-            subject, "lost: no final record on the topic", (f"in MongoDB: {', '.join(stored) or 'nothing'}",)
-        )
+        there = f"in MongoDB: {', '.join(stored) or 'nothing'}"
+        yield Violation(subject, f"{gone}: no final record on the topic", (there,))
         return
     if other := [record for record in finals if record.run != run.id]:
         yield Violation(subject, f"has a run of another id than {run.id}", _evidence(other))
     if not stored:
-        yield Violation(subject, "lost: on the topic, not in MongoDB", _evidence(finals))
+        yield Violation(subject, f"{gone}: on the topic, not in MongoDB", _evidence(finals))
     if wrong := [record for record in finals if record.status not in run.statuses]:
-        yield Violation(
-            subject, f"ended {wrong[0].status}, expected {' or '.join(sorted(run.statuses))}", _evidence(wrong)
-        )
+        allowed = " or ".join(sorted(run.statuses))
+        yield Violation(subject, f"ended {wrong[0].status}, expected {allowed}", _evidence(wrong))
     if run.collected is not None and any(record.collected != run.collected for record in finals):
         yield Violation(subject, f"collected {finals[0].collected!r}, expected {run.collected!r}", _evidence(finals))
 
 
-def _dead_as_expected(run: ExpectedRun, finals: list[RunSeen], has_letter: bool) -> Iterable[Violation]:
+def _dead_as_expected(run: ExpectedRun, finals: list[RunSeen], has_letter: bool, gone: str) -> Iterable[Violation]:
     subject = f"{run.automation} for {run.event}"
     if not has_letter:
-        yield Violation(subject, "lost: expected a dead letter and there is none")
+        yield Violation(subject, f"{gone}: expected a dead letter and there is none")
     if alive := [record for record in finals if record.status != DEAD_LETTERED]:
         yield Violation(subject, f"ended {alive[0].status}, expected a dead letter", _evidence(alive))
 

@@ -71,7 +71,9 @@ SLOW = Load(
 )
 ONCE = Load(
     "once",
-    lambda server: [document("once", call_step(server, "/once/call", "call", on_unknown="fail"))],
+    lambda server: [
+        document("once", call_step(server, "/once/call", "call", on_unknown="fail", retry={"attempts": 1}))
+    ],
     data_of,
     _once,
     {"/once/call": Answer(0.0, 0.5)},

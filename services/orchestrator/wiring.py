@@ -1,12 +1,11 @@
-"""Wires the runtime's batch shape to the engine."""
+"""Wires the runtime's concurrent shape to the engine."""
 
 from headrace.engine import AioHttpTransport, Orchestrator, Ports
 from headrace.installation import stream_config
-from headrace.service import DeadLetterWriter, Loop
+from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
 from headrace.storage import Storage
-from headrace.streams import BatchProcessor
-from headrace.streams.batch import GroupMemory
+from headrace.streams import ConcurrentProcessor, GroupMemory
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.plans import Plans
 
@@ -14,8 +13,9 @@ NAME = "orchestrator"
 MAX_BATCH = 1_000
 
 
-def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> BatchProcessor:
-    """The service, ready to run."""
+def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> ConcurrentProcessor:
+    """The service, ready to run; makes the indexes."""
+    loop.run(storage.prepare())
     dead_letter = DeadLetterWriter(NAME, settings)
     ports = Ports(
         rows=storage.rows,
@@ -23,6 +23,6 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
     )
-    runner = JobRunner(settings, loop, Plans(storage.automations), Orchestrator(ports), dead_letter)
+    runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
     config = stream_config(settings, NAME, MAX_BATCH)
-    return BatchProcessor(config, runner, dead_letter, memory)
+    return ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)

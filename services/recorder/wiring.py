@@ -5,7 +5,7 @@ from headrace.service import DeadLetterWriter, Loop
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams import BatchProcessor
-from headrace.streams.batch import GroupMemory
+from headrace.streams.config import GroupMemory
 from services.recorder.records import RunWriter
 
 NAME = "recorder"

@@ -7,8 +7,8 @@ from headrace.service import DeadLetterWriter, Loop
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams import BatchProcessor
-from headrace.streams.batch import GroupMemory
 from headrace.streams.compacted import CompactedReader
+from headrace.streams.config import GroupMemory
 from services.trigger_matcher.definitions import Definitions
 from services.trigger_matcher.events import RecordMatcher
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from headrace.contracts.topics import DAY_MS, EVENTS, JOBS, ROWS, RUNS, TOPICS, Topic
+from headrace.contracts.topics import DAY_MS, EVENTS, JOBS, RETRIES, ROWS, RUNS, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
-from headrace.streams.batch import MAX_MESSAGE_BYTES, StreamConfig
+from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
 
 READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": (ROWS, EVENTS),
-    "orchestrator": tuple(JOBS.values()),
+    "orchestrator": (*JOBS.values(), *RETRIES.values()),
     "recorder": (RUNS,),
 }
 """The services in the order of an event's way, and the topics that each one's group consumes."""
@@ -57,4 +57,5 @@ def stream_config(settings: Settings, service: str, max_batch: int) -> StreamCon
         client_id=f"{name}-{settings.slot}",
         transactional_id=f"{name}-{settings.slot}",
         max_batch=max_batch,
+        delays={topic.full_name(settings.prefix): delay for delay, topic in RETRIES.items()},
     )

@@ -6,7 +6,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -25,7 +26,7 @@ from headrace.settings import Settings, SettingsError, load_settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing, Record, StreamFailed, Unavailable
 from headrace.streams.admin import check_topics
-from headrace.streams.batch import GroupMemory
+from headrace.streams.config import GroupMemory
 from headrace.streams.records import Partition
 
 STALLED_AFTER_S = 120.0
@@ -64,14 +65,18 @@ class Service(Protocol):
 
 
 class Loop:
-    """The process's one event loop, run in the main thread whenever a batch needs it."""
+    """The process's one event loop. It runs in the main thread, whenever a batch needs it or all of the time."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
     def run(self, work: Coroutine[object, object, _T]) -> _T:
-        """The coroutine's result. PlatformUnavailable becomes the runtime's Unavailable."""
+        """The coroutine's result; from any thread but the loop's own while it runs. PlatformUnavailable becomes the
+        runtime's Unavailable."""
+        loop = self._runner.get_loop()
         try:
+            if loop.is_running():
+                return asyncio.run_coroutine_threadsafe(work, loop).result()
             return self._runner.run(work)
         except PlatformUnavailable as away:
             raise Unavailable(str(away)) from away
@@ -96,6 +101,41 @@ class StoredGroupMemory:
     def remember(self, partitions: frozenset[Partition]) -> None:
         """Adds partitions, durably; raises Unavailable."""
         self._loop.run(self._groups.remember(self._group, partitions))
+
+
+class StoredSuspectMemory:
+    """The runtime's memory of suspects, kept in MongoDB."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._suspects = storage.suspects
+
+    async def found(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Those of `ids` that are marked, each with its count; raises Unavailable."""
+        with _unavailable():
+            return await self._suspects.found(ids)
+
+    async def mark(self, ids: Sequence[str]) -> None:
+        """Marks `ids`; raises Unavailable."""
+        with _unavailable():
+            await self._suspects.mark(ids)
+
+    async def count(self, id: str) -> int:
+        """Adds 1 to the count of a marked id and answers it; raises Unavailable."""
+        with _unavailable():
+            return await self._suspects.count(id)
+
+    async def clear(self, ids: Sequence[str]) -> None:
+        """Takes the marks away; raises Unavailable."""
+        with _unavailable():
+            await self._suspects.clear(ids)
+
+
+@contextmanager
+def _unavailable() -> Generator[None]:
+    try:
+        yield
+    except PlatformUnavailable as away:
+        raise Unavailable(str(away)) from away
 
 
 class DeadLetterWriter:

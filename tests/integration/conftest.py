@@ -26,7 +26,7 @@ from headrace.publisher import Publisher
 from headrace.settings import Settings
 from headrace.storage import RunFilter, Storage
 from headrace.streams.admin import group_lag
-from headrace.streams.batch import MAX_MESSAGE_BYTES
+from headrace.streams.config import MAX_MESSAGE_BYTES
 
 DEADLINE_S = 60.0
 """What takes longer has failed; the slowest wait of these tests takes a few seconds."""

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from headrace.streams import BatchProcessor, Outgoing, Record
-from headrace.streams.batch import StreamConfig
+from headrace.streams.config import StreamConfig
 from headrace.streams.records import Partition
 
 

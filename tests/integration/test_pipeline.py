@@ -55,6 +55,16 @@ def test_an_event_sent_again_is_one_run_and_one_row(installation: Installation) 
             publisher.event("order.created", {"id": 7, "customer": "ann", "total": 99}, id="same")
     assert len(installation.runs("shop")) == 1
     assert installation.ask(lambda storage: storage.rows.count("shop", "notes")) == 1
+    assert 'headrace_run_claims_total{standing="duplicate"} 4.0' in installation.get("orchestrator-0", "/metrics")
+    assert 'headrace_run_records_total{outcome="collapsed"} 0.0' in installation.get("recorder-0", "/metrics")
+
+
+def test_a_duplicate_of_a_run_without_effects_is_computed_again_and_collapses(installation: Installation) -> None:
+    installation.apply({**ORDERS, "steps": [ORDERS["steps"][0]]})  # pyright: ignore[reportIndexIssue]
+    with installation.publisher("shop") as publisher:
+        for _ in range(5):
+            publisher.event("order.created", {"id": 7, "customer": "ann", "total": 99}, id="same")
+    assert len(installation.runs("shop")) == 1
     assert 'headrace_run_records_total{outcome="collapsed"} 4.0' in installation.get("recorder-0", "/metrics")
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from conftest import DEADLINE_S, until
 from headrace.settings import Settings
 from headrace.streams import BatchProcessor, Outgoing, Record, StreamFailed, Unavailable, metrics
 from headrace.streams.admin import TopicSpec, check_topics, group_lag, make_topics
-from headrace.streams.batch import StreamConfig
+from headrace.streams.config import StreamConfig
 from headrace.streams.intake import IDLE_AFTER_S
 from headrace.streams.records import Outcome, Partition
+from headrace.streams.transactions import Progress
 
 pytestmark = pytest.mark.integration
 
@@ -214,7 +215,7 @@ def test_a_partition_given_away_while_paused_is_read_again_when_it_comes_back(st
 
     stream.feed(range(RECORDS))
     with stream.running(held_up) as first:
-        until(lambda: first._intake._paused, "a full buffer")
+        until(lambda: first._intake._is_full, "a full buffer")
         with stream.running(stream.copy, 1) as second:
             until(lambda: len(second._intake._epochs) == 1, "the second worker to get a partition")
             go_on.set()
@@ -257,10 +258,9 @@ def test_no_offset_is_ever_taken_back(stream: Stream) -> None:
     with stream.running(handler) as processor:
         commit = processor._cycle.commit
 
-        def watched(outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> bool:
-            made = {outcome.record[:2]: outcome.record.offset + 1 for outcome in outcomes}
-            commits.append({**{partition: offset for partition, (_, offset) in positions.items()}, **made})
-            return commit(outcomes, positions)
+        def watched(outcomes: Sequence[Outcome], progress: Progress) -> bool:
+            commits.append({partition: point.offset for partition, (_, point) in progress.points(outcomes).items()})
+            return commit(outcomes, progress)
 
         processor._cycle.commit = watched
         assert entered.wait(DEADLINE_S)

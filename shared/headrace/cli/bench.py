@@ -19,7 +19,7 @@ from headrace.contracts.automation import parse_automation
 from headrace.publisher import Publisher
 from headrace.settings import Settings, load_settings
 from headrace.streams.admin import TopicSpec, make_topics
-from headrace.streams.batch import StreamConfig, consumer_properties, producer_properties
+from headrace.streams.config import StreamConfig, consumer_properties, producer_properties
 
 ROW_PADDING = "x" * 380
 """Makes the row change about 500 bytes."""

@@ -82,6 +82,8 @@ class Retry(_Part):
 
 
 OnError = Literal["contain", "stop"]
+OnUnknown = Literal["resend", "fail"]
+"""What becomes of a call that was under way when its worker died: made again under the same key, or an error."""
 
 
 class _StepPart(_Part):
@@ -98,6 +100,7 @@ class UseStep(_StepPart):
 
     use: str
     with_: dict[str, object] = Field(default_factory=dict, alias="with")
+    on_unknown: OnUnknown | None = None
 
 
 class FilterStep(_StepPart):

@@ -5,6 +5,7 @@ from hashlib import sha1
 from typing import Literal
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.cloudevents import Event, Location
@@ -60,6 +61,11 @@ def read_job(value: bytes | None) -> Job:
         if any(mistake["loc"] == ("format",) for mistake in error.errors(include_input=False)):
             raise ContractError("unknown_version", f"job: unknown format; {JOB_FORMAT} is known") from None
         raise ContractError(*explain(error, "job")) from None
+
+
+def next_segment(job: Job) -> bytes:
+    """The value of the job that goes on with the run where this one leaves it."""
+    return orjson.dumps(job.model_copy(update={"segment": job.segment + 1}).model_dump(), option=orjson.OPT_UTC_Z)
 
 
 def run_id(app: str, automation: str, event: Event) -> str:

@@ -40,6 +40,10 @@ JOBS: dict[Priority, Topic] = {
     priority: Topic(f"jobs.{priority}", "app/automation/ordering key", "Job", partitioned_as="jobs")
     for priority in PRIORITIES
 }
+RETRIES: dict[float, Topic] = {
+    5.0: Topic("jobs.retry.5s", "as the job", "Job, the next segment of its run", partitioned_as="jobs"),
+}
+"""By the seconds that a job waits there, from its append time on."""
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
@@ -48,5 +52,5 @@ DEAD_LETTERS = Topic(
 )
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 
-TOPICS: tuple[Topic, ...] = (ROWS, EVENTS, AUTOMATIONS, *JOBS.values(), DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (ROWS, EVENTS, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.embedded.broker import BROKER_PROPERTIES
-from headrace.streams.transactions import TRANSACTION_TIMEOUT_MS
+from headrace.streams.config import TRANSACTION_TIMEOUT_MS
 
 _PYTHON = (3, 11)
 

@@ -2,6 +2,7 @@
 
 from headrace.engine.compilation import compile_plan
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
+from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
 from headrace.engine.orchestrator import Orchestrator, Outcome
 from headrace.engine.plan import Plan
@@ -20,8 +21,9 @@ from headrace.engine.ports import (
     Standing,
     SystemClock,
 )
+from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
-from headrace.engine.run import Publication, Started
+from headrace.engine.run import Started
 from headrace.engine.web.messages import HttpAnswer, HttpFailure, HttpRequest, HttpTransport
 from headrace.engine.web.transport import AioHttpTransport
 
@@ -34,6 +36,7 @@ __all__ = [
     "HttpFailure",
     "HttpRequest",
     "HttpTransport",
+    "Journal",
     "NewRow",
     "Orchestrator",
     "Outcome",

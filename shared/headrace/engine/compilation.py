@@ -33,6 +33,7 @@ from headrace.engine.plan import (
     PlannedStep,
     Way,
     awaits,
+    has_effects,
 )
 from headrace.engine.steps import STEPS
 from headrace.engine.steps.base import AwaitingStep, PureStep
@@ -81,7 +82,7 @@ def compile_plan(automation: Automation, version: int) -> Plan:
     steps = compiler.steps(automation.steps, "steps", "", automation.on_error)
     if compiler.mistakes:
         raise DocumentError("; ".join(compiler.mistakes))
-    return Plan(automation, version, steps, awaits(steps))
+    return Plan(automation, version, steps, awaits(steps), has_effects(steps))
 
 
 class _Compiler:
@@ -152,17 +153,29 @@ class _Compiler:
         found = {name: value for name, value in values.items() if value is not None}
         fields = Fields(found, _NOWHERE)
         self._check_constants(found, step, path)
+        if source.on_unknown is not None and step.effect not in ("at_least_once", "at_most_once"):
+            self.mistakes.append(f"{path}.on_unknown: {step.use} calls nobody outside")
         if isinstance(step, PureStep):
             ready = self._ready(step.bind, fields, path)
             return PlannedPure(**common, step=step, fields=fields, ready=ready)
+        default = "fail" if step.effect == "at_most_once" else "resend"
+        at_most_once = step.effect != "once" and (source.on_unknown or default) == "fail"
         return PlannedAwaiting(
             **common,
             step=step,
             fields=fields,
             ready=self._ready(step.bind, fields, path),
-            retry=source.retry or step.retry or _ONE_TRY,
+            retry=self._retry(source, step, at_most_once, path),
             limit=source.timeout or DEFAULT_TIMEOUT,
+            at_most_once=at_most_once,
         )
+
+    def _retry(self, source: UseStep, step: AwaitingStep, at_most_once: bool, path: str) -> Retry:
+        if not at_most_once:
+            return source.retry or step.retry or _ONE_TRY
+        if source.retry is not None and source.retry.attempts > 1:
+            self.mistakes.append(f"{path}.retry: with `on_unknown: fail` a call is made once; attempts must be 1")
+        return _ONE_TRY
 
     def _check_names(self, source: UseStep, step: PureStep | AwaitingStep, path: str) -> None:
         known = {field.alias or name: field for name, field in step.inputs.model_fields.items()}

@@ -1,13 +1,13 @@
 """The flow of a run: from the job to the record and the publications that end it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from headrace.contracts.runs import Attempt, ErrorInfo, RunRecord, RunStatus, StepResult
 from headrace.engine.attempts import attempt, milliseconds
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError, StepTimeout
+from headrace.engine.journal import Journal, Noted
 from headrace.engine.plan import (
     Plan,
     PlannedAwaiting,
@@ -17,21 +17,24 @@ from headrace.engine.plan import (
     PlannedPure,
     PlannedStep,
 )
-from headrace.engine.ports import Ports
+from headrace.engine.ports import OwnershipLost, Ports
+from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
-from headrace.engine.run import Publication, Run, Started
+from headrace.engine.replay import Ending, replayed, unknown_outcome, written_down
+from headrace.engine.run import Run, Started, never
 from headrace.language import TemplateError
-
-Ending = Literal["stopped", "error", "timed_out"]
-"""Why a run ends before its last step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run leaves behind: both parts belong into the one transaction that commits the job's offset."""
+    """What a run's segment leaves behind: all of it belongs into the transaction that commits the job's offset.
+
+    `is_handed_over`: the run is not at its end; whoever asked it to leave makes the job of its next segment.
+    """
 
     record: RunRecord
     publications: tuple[Publication, ...]
+    is_handed_over: bool = False
 
 
 class Orchestrator:
@@ -41,24 +44,34 @@ class Orchestrator:
         self._ports = ports
         self._clock = ports.clock
 
-    async def execute(self, plan: Plan, started: Started) -> Outcome:
-        """Makes the run from its first step to its end.
+    async def execute(
+        self,
+        plan: Plan,
+        started: Started,
+        journal: Journal | None = None,
+        is_asked_to_leave: Callable[[], bool] = never,
+    ) -> Outcome:
+        """Makes the run from its first step to its end, or until it is asked to leave and has come to a next step.
 
-        Raises PlatformUnavailable and StepCrashed; then there is no outcome, and executing the same job again is safe.
-        Cancelling it from outside cancels the step under way and leaves no outcome either.
+        What `journal` knows is replayed verbatim. A plan with effects expects one: without, a run that is made again
+        does its effects again. Raises PlatformUnavailable and StepCrashed; then there is no outcome, and executing the
+        same job again is safe. Raises OwnershipLost: the run's outcome is another worker's. Cancelling it from outside
+        cancels the step under way and leaves no outcome either.
         """
         clock = self._clock
         started_at = clock.now()
         began = clock.perf()
         timeout = plan.automation.timeout
-        run = Run(started, self._ports, began + timeout)
+        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(_run_timeout(timeout))
+        if ending == "handed_over" and journal is not None:
+            await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
         record = final_record(run, started, _status(run, ending), started_at, duration)
-        return Outcome(record, tuple(run.publications))
+        return Outcome(record, tuple(run.publications), ending == "handed_over")
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
@@ -72,9 +85,16 @@ class Orchestrator:
         """Executes one step and appends its result; says whether the run ends with it."""
         clock = self._clock
         began = clock.perf()
-        if began >= run.deadline:
-            return "timed_out"
         run.enter(step.path, step.position)
+        noted = None
+        if run.journal is not None:
+            noted = run.journal.recall(run.key)
+            if noted is None and run.only_recorded:
+                return "replayed"
+            if noted is None and run.is_asked_to_leave():
+                return "handed_over"
+        if noted is None and began >= run.deadline:
+            return "timed_out"
         result: StepResult = {
             "id": step.id,
             "use": step.use,
@@ -83,10 +103,16 @@ class Orchestrator:
             "started_at": clock.now(),
             "duration_ms": 0.0,
         }
+        run.result = result
         results.append(result)
+        if noted is not None and noted.result is not None and not noted.is_branch:
+            return replayed(run, step, result, noted.result, noted)
+        published = len(run.publications)
         try:
-            if step.when is None or step.when.holds(run.scope):
-                ending = await self._do(run, step, result, began)
+            if noted is not None and noted.result is None and not noted.is_branch:
+                raise unknown_outcome(step)
+            if noted is not None or step.when is None or step.when.holds(run.scope):
+                ending = await self._do(run, step, result, began, noted)
             else:
                 result["status"] = "skipped"
                 ending = None
@@ -94,15 +120,19 @@ class Orchestrator:
             ending = _failed(run, step, result, StepError(error.type, error.message))
         except StepError as error:
             ending = _failed(run, step, result, error)
-        except (PlatformUnavailable, StepCrashed):
+        except (PlatformUnavailable, StepCrashed, OwnershipLost):
             raise
         except Exception as error:
             # Whatever else a step raises is our mistake; see StepCrashed for why it leaves the run.
             raise StepCrashed(run.job.run_id, step.path, error) from error
         result["duration_ms"] = milliseconds(began, clock)
+        if run.journal is not None:
+            await written_down(run, run.journal, step, result, published)
         return ending
 
-    async def _do(self, run: Run, step: PlannedStep, result: StepResult, began: float) -> Ending | None:
+    async def _do(
+        self, run: Run, step: PlannedStep, result: StepResult, began: float, noted: Noted | None
+    ) -> Ending | None:
         match step:
             case PlannedPure():
                 self.execute_pure_step(run, step, result)
@@ -115,7 +145,7 @@ class Orchestrator:
                 run.collect(value)
                 _finished(run, step, result, {"success": True, "value": value})
             case PlannedBranch():
-                return await self.execute_branch_step(run, step, result, began)
+                return await self.execute_branch_step(run, step, result, began, noted)
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:
             # Computing cannot be interrupted; that it took too long is said afterwards.
             raise StepTimeout(step.timeout)
@@ -135,10 +165,13 @@ class Orchestrator:
         rendered = step.fields.render(run.scope)
         result["inputs"] = step.step.stored(rendered)
         work = step.ready or step.step.bind(rendered)
+        if step.at_most_once and run.journal is not None:
+            await run.journal.announce(run.key)
         own_deadline = began + step.limit
         give_up_at = min(own_deadline, run.deadline)
         attempts: list[Attempt] = []
-        limit = asyncio.timeout(give_up_at - self._clock.perf())
+        # What is written to our own database is not cut off: whether it was written would be unknown.
+        limit = asyncio.timeout(None if step.step.effect == "once" else give_up_at - self._clock.perf())
         try:
             async with limit:
                 outputs = await attempt(work, run, step.retry, give_up_at, attempts)
@@ -164,24 +197,33 @@ class Orchestrator:
         return "stopped"
 
     async def execute_branch_step(
-        self, run: Run, step: PlannedBranch, result: StepResult, began: float
+        self, run: Run, step: PlannedBranch, result: StepResult, began: float, noted: Noted | None = None
     ) -> Ending | None:
-        """Goes the first way whose condition holds; without one the run goes on."""
-        way = next((way for way in step.ways if way.when is None or way.when.holds(run.scope)), None)
+        """Goes the first way whose condition holds, or the one that it went before; without one the run goes on."""
+        key = run.key
+        if noted is not None:
+            way = next((way for way in step.ways if way.name == noted.branch), None)
+        else:
+            way = next((way for way in step.ways if way.when is None or way.when.holds(run.scope)), None)
+            if run.journal is not None:
+                run.journal.note_branch(key, None if way is None else way.name)
         _finished(run, step, result, {"success": True, "branch": None if way is None else way.name})
         if way is None:
             result["status"] = "no_condition_met"
             return None
         children = result["children"] = []
-        outer = run.deadline, run.deadline_of
+        outer = run.deadline, run.deadline_of, run.only_recorded
         if step.timeout is not None and began + step.timeout < run.deadline:
             run.deadline, run.deadline_of = began + step.timeout, step.path
+        had_failed = noted is not None and noted.result is not None
+        run.only_recorded = run.only_recorded or had_failed
         ending = await self.execute_steps(run, way.steps, children)
-        own_time_is_up = ending == "timed_out" and run.deadline_of == step.path
-        run.deadline, run.deadline_of = outer
+        own_time_is_up = had_failed or (ending == "timed_out" and run.deadline_of == step.path)
+        run.deadline, run.deadline_of, run.only_recorded = outer
+        run.scope.key = key
         if own_time_is_up and step.timeout is not None:
             raise StepTimeout(step.timeout, {"branch": way.name})
-        if ending is not None:
+        if ending in ("stopped", "error", "timed_out"):
             result["status"] = ending
         return ending
 
@@ -217,6 +259,8 @@ def _run_timeout(seconds: float) -> ErrorInfo:
 
 
 def _status(run: Run, ending: Ending | None) -> RunStatus:
+    if ending == "handed_over":
+        return "retrying"
     if ending == "timed_out":
         return "timed_out"
     if run.first_error is not None:

@@ -65,6 +65,8 @@ class PlannedAwaiting(_Planned):
     retry: Retry
     limit: float
     """`timeout`, or the default where the author gave none."""
+    at_most_once: bool
+    """Whether a call whose fate is unknown is given up rather than made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,14 @@ class Plan:
     """A compiled version. Immutable, free of any run's state: all runs of a process share it.
 
     `awaits` False promises that `Orchestrator.execute` never suspends: one `coroutine.send(None)` runs it to its end.
+    `has_effects`: a run of it is owned before its first step, and keeps a journal. Without, it is simply done again.
     """
 
     automation: Automation
     version: int
     steps: tuple[PlannedStep, ...]
     awaits: bool
+    has_effects: bool
 
 
 def awaits(steps: Sequence[PlannedStep]) -> bool:
@@ -119,5 +123,15 @@ def awaits(steps: Sequence[PlannedStep]) -> bool:
         any(awaits(way.steps) for way in step.ways)
         if isinstance(step, PlannedBranch)
         else isinstance(step, PlannedAwaiting)
+        for step in steps
+    )
+
+
+def has_effects(steps: Sequence[PlannedStep]) -> bool:
+    """Whether any of `steps`, or of their branches, does something outside of the run."""
+    return any(
+        any(has_effects(way.steps) for way in step.ways)
+        if isinstance(step, PlannedBranch)
+        else isinstance(step, PlannedPure | PlannedAwaiting) and step.step.effect != "none"
         for step in steps
     )

@@ -1,14 +1,16 @@
 """The state of one run under way: what its templates see, and what its record and publications will be made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, StepResult
+from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
-from headrace.engine.ports import Ports
+from headrace.engine.ports import NewRow, Ports, RowCreated
+from headrace.engine.publications import Publication
 from headrace.language import Scope
 
 NOTHING: Mapping[str, object] = {}
@@ -27,14 +29,9 @@ class Started:
     job_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A record to be produced in the transaction that ends the run."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    headers: list[tuple[str, bytes]]
+def never() -> bool:
+    """The default of `Run.is_asked_to_leave`: nobody asks."""
+    return False
 
 
 class Run:
@@ -54,16 +51,33 @@ class Run:
         "deadline_of",
         "first_error",
         "has_collected",
+        "is_asked_to_leave",
         "job",
+        "journal",
         "now",
+        "only_recorded",
         "ports",
         "publications",
+        "result",
         "results",
         "scope",
     )
 
-    def __init__(self, started: Started, ports: Ports, deadline: float) -> None:
+    def __init__(
+        self,
+        started: Started,
+        ports: Ports,
+        deadline: float,
+        journal: Journal | None = None,
+        is_asked_to_leave: Callable[[], bool] = never,
+    ) -> None:
         job = started.job
+        self.journal = journal
+        self.is_asked_to_leave = is_asked_to_leave
+        self.only_recorded = False
+        """Inside a branch that had run out of its time: what it had done is replayed, and nothing more is done."""
+        self.result: StepResult | None = None
+        """Of the step under way."""
         self.job = job
         self.now = started.job_time
         self.ports = ports
@@ -109,6 +123,18 @@ class Run:
     def key(self) -> str:
         """The step key of the step under way."""
         return self.scope.key
+
+    async def create_row(self, table: str, row_id: str, row: Mapping[str, object]) -> RowCreated:
+        """Creates the row of the step under way: with its result in the journal, both or neither.
+
+        Raises what RowStore.create and RunHeads.append_with_row do.
+        """
+        app, journal, result = self.job.app, self.journal, self.result
+        if journal is None or result is None:
+            return await self.ports.rows.create(app, table, row_id, row, self.key)
+        outputs = {"success": True, "id": row_id, "row": dict(row), "created": True}
+        new = NewRow(app, table, row_id, row, self.key)
+        return await journal.write_with_row(self.key, {**result, "outputs": outputs}, new)
 
     def enter(self, path: str, position: int) -> None:
         """A step begins: `uuid()` and `random()` now derive from its key."""

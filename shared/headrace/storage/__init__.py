@@ -3,7 +3,20 @@
 from headrace.storage.automations import AutomationStore, Saved
 from headrace.storage.client import Storage
 from headrace.storage.groups import GroupStore
+from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
+from headrace.storage.suspects import SuspectStore
 
-__all__ = ["Applied", "AutomationStore", "GroupStore", "MongoRowStore", "RunFilter", "RunStore", "Saved", "Storage"]
+__all__ = [
+    "Applied",
+    "AutomationStore",
+    "GroupStore",
+    "MongoRowStore",
+    "MongoRunHeads",
+    "RunFilter",
+    "RunStore",
+    "Saved",
+    "Storage",
+    "SuspectStore",
+]

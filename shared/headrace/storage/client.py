@@ -9,8 +9,10 @@ from headrace.settings import Settings, SettingsError
 from headrace.storage.automations import AutomationStore
 from headrace.storage.driver import Document, reaching_mongodb
 from headrace.storage.groups import GroupStore
+from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import RunStore
+from headrace.storage.suspects import SuspectStore
 
 SELECTION_TIMEOUT_MS = 5_000
 """An election takes a few seconds; past this the platform part counts as away, and intake stops."""
@@ -27,7 +29,10 @@ class Storage:
         self._client = _client(settings)
         database = self._client[settings.prefix]
         self.runs = RunStore(database, settings.runs_retention_days)
-        self.rows = MongoRowStore(self._client[settings.rows_database])
+        rows = self._client[settings.rows_database]
+        self.rows = MongoRowStore(rows)
+        self.heads = MongoRunHeads(database, rows)
+        self.suspects = SuspectStore(database)
         self.automations = AutomationStore(database)
         self.groups = GroupStore(database)
 
@@ -36,6 +41,8 @@ class Storage:
         with reaching_mongodb():
             await self.runs.prepare()
             await self.automations.prepare()
+            await self.heads.prepare()
+            await self.suspects.prepare()
 
     async def ping(self) -> datetime:
         """The server's time; raises PlatformUnavailable."""

@@ -68,10 +68,8 @@ class MongoRowStore:
 
         After PlatformUnavailable the row may be there or not; the same call again is safe.
         """
-        if app == RESERVED_APP:
-            raise RowRefused(f"an app of the name {RESERVED_APP!r} can have no tables: MongoDB keeps its own there")
-        document, size = _checked(row_id, row, origin)
-        name = f"{app}.{table}"
+        name = collection_name(app, table)
+        document, size = checked(row_id, row, origin)
         waiting = _Waiting(document, size, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(name, []).append(waiting)
         if name not in self._writers:
@@ -139,7 +137,7 @@ async def _write(collection: Collection, batch: Sequence[_Waiting]) -> None:
             waiting.end(error)
     else:
         for waiting in batch:
-            waiting.end(RowCreated(_public(waiting.document), created=True))
+            waiting.end(RowCreated(public(waiting.document), created=True))
 
 
 async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Waiting]:
@@ -150,13 +148,13 @@ async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Wa
     except BulkWriteError as error:
         faults = write_faults(error)
         for position, code in faults.refused:
-            batch[position].end(_refusal(code))
+            batch[position].end(refusal(code))
         return [batch[position] for position in faults.duplicates]
     except OperationFailure as error:
         if error.code not in BAD_DOCUMENT_CODES:
             raise
         if len(batch) == 1:
-            batch[0].end(_refusal(error.code))
+            batch[0].end(refusal(error.code))
             return []
     else:
         return []
@@ -172,12 +170,19 @@ async def _resolve(collection: Collection, existing: Sequence[_Waiting]) -> None
         row_id = waiting.document["_id"]
         row = stored.get(row_id)
         if row is not None and row.get(ORIGIN) == waiting.document[ORIGIN]:
-            waiting.end(RowCreated(_public(cast(Document, plain(row))), created=False))
+            waiting.end(RowCreated(public(cast(Document, plain(row))), created=False))
         else:
             waiting.end(RowConflict(f"a row with the id {row_id!r} exists already"))
 
 
-def _checked(row_id: str, row: Mapping[str, object], origin: str) -> tuple[Document, int]:
+def collection_name(app: str, table: str) -> str:
+    """Where `app`'s rows of `table` are; raises RowRefused."""
+    if app == RESERVED_APP:
+        raise RowRefused(f"an app of the name {RESERVED_APP!r} can have no tables: MongoDB keeps its own there")
+    return f"{app}.{table}"
+
+
+def checked(row_id: str, row: Mapping[str, object], origin: str) -> tuple[Document, int]:
     """The document to store and its bytes; raises RowRefused."""
     if ORIGIN in row:
         raise RowRefused(f"the column {ORIGIN!r} is reserved")
@@ -194,9 +199,11 @@ def _checked(row_id: str, row: Mapping[str, object], origin: str) -> tuple[Docum
     return document, size
 
 
-def _refusal(code: int | None) -> RowRefused:
+def refusal(code: int | None) -> RowRefused:
+    """What a caller is told of a row that MongoDB does not take."""
     return RowRefused(f"MongoDB refuses the row (code {code})")
 
 
-def _public(document: Document) -> Document:
+def public(document: Document) -> Document:
+    """A stored row as its app sees it."""
     return {name: value for name, value in document.items() if name != ORIGIN}

@@ -1,10 +1,27 @@
 """The streams runtime: polling, transactions, offsets, rebalances, shutdown. Knows Kafka, nothing of automations.
 
-A service describes its stream with `StreamConfig` and gives `BatchProcessor` a handler; that is all it needs to know.
+A service describes its stream with `StreamConfig` and gives a handler to `BatchProcessor` (a polled batch in, computed
+at once) or to `ConcurrentProcessor` (one record a call, ordered per key, thousands waiting); that is all it needs to
+know.
 """
 
-from headrace.streams.batch import BatchProcessor, StreamConfig
+from headrace.streams.batch import BatchProcessor
+from headrace.streams.concurrent import ConcurrentProcessor
+from headrace.streams.config import GroupMemory, StreamConfig, SuspectMemory
 from headrace.streams.errors import OffsetsLost, StreamFailed, Unavailable
 from headrace.streams.records import Outgoing, Record
+from headrace.streams.turns import Turn
 
-__all__ = ["BatchProcessor", "OffsetsLost", "Outgoing", "Record", "StreamConfig", "StreamFailed", "Unavailable"]
+__all__ = [
+    "BatchProcessor",
+    "ConcurrentProcessor",
+    "GroupMemory",
+    "OffsetsLost",
+    "Outgoing",
+    "Record",
+    "StreamConfig",
+    "StreamFailed",
+    "SuspectMemory",
+    "Turn",
+    "Unavailable",
+]

@@ -3,17 +3,18 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
 
 from headrace.streams import metrics
+from headrace.streams.commit_metadata import CommitPoint
+from headrace.streams.config import GroupMemory, StreamConfig, consumer_properties, producer_properties
 from headrace.streams.errors import Unavailable
 from headrace.streams.intake import Intake
 from headrace.streams.records import Outcome, Outgoing, Partition, Record
-from headrace.streams.transactions import TRANSACTION_TIMEOUT_MS, DeadLetter, TransactionCycle
+from headrace.streams.transactions import DeadLetter, Epoch, TransactionCycle
 
 Handler = Callable[[Sequence[Record]], Sequence[Sequence[Outgoing]]]
 """Records in, for each (in their order) what is to be produced for it.
@@ -26,36 +27,6 @@ _T = TypeVar("_T")
 
 UNAVAILABLE_WAIT_S = 1.0
 """Between tries while a platform part is away: soon enough to resume by itself, rare enough not to add load."""
-
-
-class GroupMemory(Protocol):
-    """Remembers which partitions a group has committed, outside of Kafka (see OffsetsLost)."""
-
-    def known(self) -> frozenset[Partition]:
-        """All that was remembered; raises Unavailable."""
-        ...
-
-    def remember(self, partitions: frozenset[Partition]) -> None:
-        """Adds to it, durably; raises Unavailable."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StreamConfig:
-    """What a service tells of its stream. `kafka` is the client's connection; names are whole, with their prefix.
-
-    `client_id` ends with the slot; `transactional_id` too, so that a restart ends its own open transaction.
-    """
-
-    kafka: Mapping[str, str]
-    group: str
-    topics: Sequence[str]
-    client_id: str
-    transactional_id: str
-    max_batch: int = 1_000
-    """Records a transaction holds at the most: past this a transaction's fixed cost no longer shows."""
-    max_batch_bytes: int = 16 << 20
-    """Two of the largest records; a batch of ordinary ones never gets near."""
 
 
 class BatchProcessor:
@@ -126,7 +97,7 @@ class BatchProcessor:
             outcomes = [
                 Outcome(record, epoch, made) for (record, epoch), made in zip(batch.records, outputs, strict=True)
             ]
-            if self._cycle.commit(outcomes, batch.positions):
+            if self._cycle.commit(outcomes, BatchProgress(batch.positions)):
                 self._remember(frozenset(record[:2] for record in records))
         self._busy_since = None
 
@@ -171,49 +142,17 @@ class BatchProcessor:
                     return None
 
 
-def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
-    """librdkafka's properties of the runtime's consumer; KIP-848 group protocol."""
-    return {
-        **config.kafka,
-        "client.id": config.client_id,
-        "group.id": config.group,
-        "group.protocol": "consumer",
-        # Others leave the partitions of one index on different members.
-        "group.remote.assignor": "range",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "enable.auto.offset.store": False,
-        # A lost offset is never guessed: see OffsetsLost.
-        "auto.offset.reset": "error",
-        # What is fetched ahead is memory: 32 MB hold thousands of ordinary records and four of the largest.
-        "queued.max.messages.kbytes": 32_768,
-        "message.max.bytes": MAX_MESSAGE_BYTES,
-    }
+class BatchProgress:
+    """How far a batch brings each partition: behind its last record, or to the position of an idle one."""
 
+    def __init__(self, positions: Mapping[Partition, tuple[Epoch, int]]) -> None:
+        self._positions = positions
 
-def producer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
-    """librdkafka's properties of the runtime's transactional producer."""
-    return {
-        **config.kafka,
-        "client.id": config.client_id,
-        "transactional.id": config.transactional_id,
-        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-        # The coordinator answers CONCURRENT_TRANSACTIONS while the last one completes; the defaults (100 ms) would be
-        # the price of every transaction.
-        "retry.backoff.ms": 2,
-        "retry.backoff.max.ms": 20,
-        # Well below the transaction's time-out: by default (30 s) the transaction of a record for a topic that does not
-        # exist times out before the client calls the topic unknown, and the record is never found out.
-        "topic.metadata.propagation.max.ms": 1_000,
-        "linger.ms": 1,
-        "compression.type": "lz4",
-        "delivery.report.only.error": True,
-        "message.max.bytes": MAX_MESSAGE_BYTES,
-        # As Java's clients: keys of other publishers' clients land in the same partitions.
-        "partitioner": "murmur2_random",
-    }
+    def points(self, outcomes: Sequence[Outcome]) -> Mapping[Partition, tuple[Epoch, CommitPoint]]:
+        """The points to commit with `outcomes`."""
+        reached = dict(self._positions)
+        reached.update({each.record[:2]: (each.epoch, each.record.offset + 1) for each in outcomes})
+        return {partition: (epoch, CommitPoint(offset, offset)) for partition, (epoch, offset) in reached.items()}
 
-
-MAX_MESSAGE_BYTES = 9 << 20
-"""8 MB for the largest record and room for its key, headers and batch; the broker's message.max.bytes is the same."""
+    def committed(self, outcomes: Sequence[Outcome]) -> None:
+        """Nothing is kept between batches."""

@@ -8,15 +8,16 @@ offsets) this thread takes for them.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.streams import metrics
+from headrace.streams.commit_metadata import CommitPoint, decode
 from headrace.streams.errors import OffsetsLost, StreamFailed
 from headrace.streams.offsets import committed
 from headrace.streams.records import Partition, Record, read_message
@@ -43,6 +44,45 @@ class Batch(NamedTuple):
     """(epoch, position) by partition."""
 
 
+class Listener(Protocol):
+    """Is told by the polling thread, in that thread, what becomes of partitions."""
+
+    def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
+        """A partition came, and will be read from the committed point on; None: from its beginning."""
+        ...
+
+    def revoking(self, partitions: Mapping[Partition, int], wait_s: float) -> None:
+        """These partitions, with their epochs, are about to be given away: the last moment to commit for them.
+
+        Returns within `wait_s`; `lost` follows.
+        """
+        ...
+
+    def lost(self, partitions: Mapping[Partition, int]) -> None:
+        """These partitions, with their epochs, are no longer ours."""
+        ...
+
+    def available(self) -> None:
+        """`take` has something to give, or to raise."""
+        ...
+
+
+class NoListener:
+    """For who only takes."""
+
+    def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
+        """Nothing."""
+
+    def revoking(self, partitions: Mapping[Partition, int], wait_s: float) -> None:
+        """Nothing."""
+
+    def lost(self, partitions: Mapping[Partition, int]) -> None:
+        """Nothing."""
+
+    def available(self) -> None:
+        """Nothing."""
+
+
 class Intake:
     """Reads `topics` as a member of the consumer's group.
 
@@ -58,7 +98,9 @@ class Intake:
         known: Callable[[Partition], bool],
         capacity: int,
         capacity_bytes: int,
+        listener: Listener | None = None,
     ) -> None:
+        self._listener = listener or NoListener()
         self.commit_lock = threading.Lock()
         self.joined = threading.Event()
         self._consumer = consumer
@@ -81,7 +123,9 @@ class Intake:
         self._requests: SimpleQueue[tuple[list[TopicPartition], Future[list[TopicPartition]]]] = SimpleQueue()
         self._failure: StreamFailed | None = None
         self._stopping = threading.Event()
-        self._paused = False
+        self._is_full = False
+        self._held: frozenset[Partition] = frozenset()
+        self._paused: frozenset[Partition] = frozenset()
         self._last_record = time.monotonic()
         self.last_beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -127,6 +171,10 @@ class Intake:
             self._changed.notify_all()
         return Batch(taken, positions)
 
+    def hold(self, partitions: frozenset[Partition]) -> None:
+        """From now on fetching pauses for `partitions`, and for no other; what is buffered is still handed out."""
+        self._held = partitions
+
     def holds(self, partition: Partition, epoch: int) -> bool:
         """Whether the partition is still assigned as it was in `epoch`. Decisive only under `commit_lock`."""
         return self._epochs.get(partition) == epoch
@@ -165,11 +213,12 @@ class Intake:
         with self._changed:
             self._failure = failure
             self._changed.notify_all()
+        self._listener.available()
 
     def _read(self) -> None:
         self._wait_for_room()
         messages = self._consumer.consume(1, POLL_WAIT_S)
-        if messages and not self._paused:
+        if messages and not self._is_full:
             # Without this second call the rest of what is there would wait for the next round; with a time-out it
             # would sit the time-out out to fill the batch.
             messages += self._consumer.consume(self._capacity, 0)
@@ -191,6 +240,9 @@ class Intake:
             self._bytes += sum(_size(record) for record, _ in items)
             metrics.BUFFERED.set(len(self._buffer))
             self._changed.notify_all()
+            is_news = bool(items or self._idle)
+        if is_news:
+            self._listener.available()
 
     def _record(self, message: Message) -> Record | None:
         error = message.error()
@@ -211,13 +263,16 @@ class Intake:
         """Pauses fetching while the buffer is full; polling goes on, because callbacks and membership hang on it."""
         with self._changed:
             full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
-            if full and not self._paused:
+            if full and not self._is_full:
                 # A brief fullness is waited out: pausing throws away what the client has fetched ahead.
                 self._changed.wait(POLL_WAIT_S)
                 full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
-        if full != self._paused:
-            (self._consumer.pause if full else self._consumer.resume)(self._consumer.assignment())
-            self._paused = full
+        self._is_full = full
+        wanted = frozenset(self._epochs) if full else self._held & self._epochs.keys()
+        if wanted != self._paused:
+            self._consumer.pause(_topic_partitions(wanted - self._paused))
+            self._consumer.resume(_topic_partitions(self._paused - wanted))
+            self._paused = wanted
 
     def _offer_positions(self) -> None:
         partitions = [TopicPartition(*partition) for partition in self._epochs]
@@ -262,36 +317,50 @@ class Intake:
                 if self._known((found.topic, found.partition)):
                     raise OffsetsLost(self._group, found.topic, found.partition, "none is committed")
                 found.offset = OFFSET_BEGINNING
-        consumer.incremental_assign(offsets)
         for found in offsets:
             self._last_epoch += 1
-            self._epochs[found.topic, found.partition] = self._last_epoch
-        if self._paused:
+            partition = found.topic, found.partition
+            self._epochs[partition] = self._last_epoch
+            known = None if found.offset == OFFSET_BEGINNING else _point(found)
+            self._listener.assigned(partition, self._last_epoch, known)
+        consumer.incremental_assign(offsets)
+        if self._is_full:
             consumer.pause(offsets)
+            self._paused |= {(found.topic, found.partition) for found in offsets}
         metrics.ASSIGNED.set(len(self._epochs))
         self.joined.set()
         self._log.info("partitions assigned", partitions=_names(partitions))
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        held = self.commit_lock.acquire(timeout=REVOKE_WAIT_S)
+        deadline = time.monotonic() + REVOKE_WAIT_S
+        gone = self._with_epochs(partitions)
+        self._listener.revoking(gone, REVOKE_WAIT_S)
+        held = self.commit_lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
         try:
             self._give_up(consumer, partitions)
         finally:
             if held:
                 self.commit_lock.release()
+        self._listener.lost(gone)
         self._log.info("partitions revoked", partitions=_names(partitions), commit_finished=held)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # They have an owner already, and the broker refuses our metadata: there is nothing to wait for.
+        gone = self._with_epochs(partitions)
         self._give_up(consumer, partitions)
+        self._listener.lost(gone)
         self._log.warning("partitions lost", partitions=_names(partitions))
 
+    def _with_epochs(self, partitions: list[TopicPartition]) -> dict[Partition, int]:
+        named = ((found.topic, found.partition) for found in partitions)
+        return {partition: self._epochs[partition] for partition in named if partition in self._epochs}
+
     def _give_up(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._paused:
-            # The client keeps a partition's pause beyond its assignment: it would come back paused, and stay so.
-            consumer.resume(partitions)
-        consumer.incremental_unassign(partitions)
         gone = {(lost.topic, lost.partition) for lost in partitions}
+        # The client keeps a partition's pause beyond its assignment: it would come back paused, and stay so.
+        consumer.resume(_topic_partitions(self._paused & gone))
+        self._paused -= gone
+        consumer.incremental_unassign(partitions)
         for partition in gone:
             self._epochs.pop(partition, None)
             self._offered.pop(partition, None)
@@ -313,6 +382,15 @@ _HOPELESS = frozenset(
     )
 )
 """Errors that no waiting mends: the operator must."""
+
+
+def _point(found: TopicPartition) -> CommitPoint:
+    """What was committed for a partition; metadata of another writer says nothing beyond the offset."""
+    return decode(found.metadata or "", found.offset) or CommitPoint(found.offset, found.offset)
+
+
+def _topic_partitions(partitions: frozenset[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(*partition) for partition in partitions]
 
 
 def _size(record: Record) -> int:

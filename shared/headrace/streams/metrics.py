@@ -19,3 +19,11 @@ BATCH_RECORDS = Histogram("headrace_batch_records", "Records in a batch", bucket
 ASSIGNED = Gauge("headrace_assigned_partitions", "Partitions assigned to this process")
 BUFFERED = Gauge("headrace_buffered_records", "Records read and not yet handled")
 LAG = Gauge("headrace_consumer_lag", "Records between position and end of the partition", ["topic", "partition"])
+IN_FLIGHT = Gauge("headrace_in_flight_records", "Records read and not committed, those that wait in lanes included")
+BLOCKED = Gauge("headrace_blocked_partitions", "Partitions paused: not due, span at its limit, or a lane overfull")
+LANES_OVERFULL = Counter("headrace_lanes_overfull_total", "Records that met a lane with too many waiting")
+HAND_OVERS = Counter("headrace_hand_overs_total", "Records asked to go on later: they held their partition back")
+HEAD_OF_LINE = Gauge(
+    "headrace_head_of_line_seconds", "How long the record that holds a partition back has run", ["topic"]
+)
+SUSPECTS = Counter("headrace_suspects_total", "Records that may have killed their worker", ["how"])

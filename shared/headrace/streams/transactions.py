@@ -11,18 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from headrace.streams import metrics
-from headrace.streams.commit_metadata import Tokens
+from headrace.streams.commit_metadata import CommitPoint, Tokens, encode, token_of
 from headrace.streams.errors import StreamFailed
 from headrace.streams.intake import Intake
 from headrace.streams.records import Outcome, Outgoing, Partition, Record
-
-TRANSACTION_TIMEOUT_MS = 3_000
-"""transaction.timeout.ms. Short, because readers wait behind a dead worker's open transaction for it."""
 
 COMMIT_TIMEOUT_S = 5.0
 """A commit that takes longer than TRANSACTION_TIMEOUT_MS and a round trip can only be unknown."""
@@ -35,6 +33,22 @@ BACKOFF_S = (0.02, 0.1, 0.5, 1.0)
 
 DeadLetter = Callable[[Record, str, str], Outgoing]
 """(record, type, message) to the dead letter that points at it."""
+
+
+Epoch = int
+"""Numbers the assignments of partitions to this process: one given away and back has another."""
+
+
+class Progress(Protocol):
+    """Knows how far each partition is. Called under the lock that a revocation waits for."""
+
+    def points(self, outcomes: Sequence[Outcome]) -> Mapping[Partition, tuple[Epoch, CommitPoint]]:
+        """What is to be committed together with `outcomes`: at least one point for each of their partitions."""
+        ...
+
+    def committed(self, outcomes: Sequence[Outcome]) -> None:
+        """The points that were given for `outcomes` are committed."""
+        ...
 
 
 class _End(Enum):
@@ -64,18 +78,16 @@ class TransactionCycle:
         self._record_error: KafkaError | None = None
         self._log = structlog.get_logger()
 
-    def commit(self, outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> bool:
+    def commit(self, outcomes: Sequence[Outcome], progress: Progress) -> bool:
         """Decides the fate of every outcome: committed, or dropped because its partition was lost.
 
-        `outcomes` are in the order they were read. Returns False if it was asked to stop before all was decided; the
-        rest is then read again by the next owner. Raises StreamFailed when nothing can ever be committed.
+        `outcomes` are in the order in which they came about. Returns False if it was asked to stop before all was
+        decided; the rest is then read again by the next owner. Raises StreamFailed when nothing can ever be committed.
         """
         parts: list[Sequence[Outcome]] = [outcomes]
         tries = 0
         while parts:
-            end = self._attempt(parts[-1], positions)
-            if end is _End.UNKNOWN and self._happened():
-                end = _End.COMMITTED
+            end = self._attempt(parts[-1], progress)
             metrics.TRANSACTIONS.labels(end.name.lower()).inc()
             if end is _End.COMMITTED:
                 parts.pop()
@@ -96,34 +108,45 @@ class TransactionCycle:
         """Opens the producer: ends a transaction that an earlier process with this id left open. Waits for Kafka."""
         self._ready_producer()
 
-    def _attempt(self, outcomes: Sequence[Outcome], positions: Mapping[Partition, tuple[int, int]]) -> _End:
+    def _attempt(self, outcomes: Sequence[Outcome], progress: Progress) -> _End:
         producer = self._ready_producer()
         if producer is None:
             return _End.ABORTED
         with self._intake.commit_lock:
             held = [outcome for outcome in outcomes if self._intake.holds(outcome.record[:2], outcome.epoch)]
-            offsets = {outcome.record[:2]: outcome.record.offset + 1 for outcome in held}
-            for partition, (epoch, position) in positions.items():
-                if partition not in offsets and self._intake.holds(partition, epoch):
-                    offsets[partition] = position
-            if not offsets:
-                metrics.DROPPED.inc(len(outcomes))
-                return _End.COMMITTED
-            began = time.perf_counter()
-            end, produced = self._transact(producer, held, offsets)
+            points = {
+                partition: point
+                for partition, (epoch, point) in progress.points(held).items()
+                if self._intake.holds(partition, epoch)
+            }
+            # Without its offset an outcome would be made again by the next owner.
+            held = [outcome for outcome in held if outcome.record[:2] in points]
+            end, produced, began = _End.COMMITTED, 0, time.perf_counter()
+            if points:
+                end, produced = self._transact(producer, held, points)
             if end is _End.COMMITTED:
-                metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
-                metrics.RECORDS_COMMITTED.inc(len(held))
-                metrics.RECORDS_PRODUCED.inc(produced)
-                metrics.DROPPED.inc(len(outcomes) - len(held))
-            return end
+                self._count(outcomes, held, produced, began)
+                progress.committed(held)
+                return end
+        # Not under the lock: the polling thread, which answers, may be waiting for it in a revocation.
+        if end is _End.UNKNOWN and self._happened(points):
+            self._count(outcomes, held, produced, began)
+            progress.committed(held)
+            return _End.COMMITTED
+        return end
+
+    def _count(self, outcomes: Sequence[Outcome], held: Sequence[Outcome], produced: int, began: float) -> None:
+        if held:
+            metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+        metrics.RECORDS_COMMITTED.inc(len(held))
+        metrics.RECORDS_PRODUCED.inc(produced)
+        metrics.DROPPED.inc(len(outcomes) - len(held))
 
     def _transact(
-        self, producer: Producer, held: Sequence[Outcome], offsets: Mapping[Partition, int]
+        self, producer: Producer, held: Sequence[Outcome], points: Mapping[Partition, CommitPoint]
     ) -> tuple[_End, int]:
         self._record_error = None
         self._token = self._tokens.next()
-        self._partitions = list(offsets)
         produced = 0
         committing = False
         try:
@@ -133,7 +156,10 @@ class TransactionCycle:
                     self._produce(producer, output)
                     produced += 1
             producer.send_offsets_to_transaction(
-                [TopicPartition(*partition, offset, self._token) for partition, offset in offsets.items()],
+                [
+                    TopicPartition(*partition, point.offset, encode(point, self._token))
+                    for partition, point in points.items()
+                ],
                 self._intake.group_metadata,
                 COMMIT_TIMEOUT_S,
             )
@@ -174,19 +200,19 @@ class TransactionCycle:
         metrics.FENCED.inc()
         return _End.UNKNOWN if committing else _End.ABORTED
 
-    def _happened(self) -> bool:
+    def _happened(self, points: Mapping[Partition, CommitPoint]) -> bool:
         """Whether the transaction under `_token` was committed, asked after a new producer has ended it either way."""
         while not self._stop.is_set() or self._producer is not None:
             if self._ready_producer() is None:
                 continue
             try:
-                found = self._intake.committed(self._partitions)
+                found = self._intake.committed(list(points))
             except (KafkaException, TimeoutError) as error:
                 self._log.warning("committed offsets unknown", error=str(error))
                 if self._stop.wait(BACKOFF_S[-1]):
                     return False
                 continue
-            return any(offset.metadata == self._token for offset in found)
+            return any(token_of(offset.metadata) == self._token for offset in found)
         return False
 
     def _divide(self, outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:

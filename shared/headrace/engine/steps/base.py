@@ -17,8 +17,9 @@ Outputs = dict[str, object]
 Compute = Callable[[Run], Outputs]
 Perform = Callable[[Run], Awaitable[Outputs]]
 
-Effect = Literal["none", "once", "at_least_once"]
-"""What a duplicate execution can mean outside of the run: nothing, nothing, or one more call with the same key."""
+Effect = Literal["none", "once", "at_least_once", "at_most_once"]
+"""What a step does outside of the run. `none`: nothing. `once`: exactly once, on what is Headrace's own. A call to
+others, whose fate is unknown when its worker dies, is made again under the same key, or never again."""
 
 
 class Inputs(BaseModel):

@@ -10,7 +10,8 @@ from headrace.contracts.jobs import derived_uuid
 from headrace.contracts.topics import EVENTS
 from headrace.engine.errors import StepError
 from headrace.engine.plain import dumps
-from headrace.engine.run import Publication, Run
+from headrace.engine.publications import Publication
+from headrace.engine.run import Run
 from headrace.engine.steps.base import Compute, Inputs, Outputs, PureStep, checked
 from headrace.engine.steps.inputs import Attribute
 

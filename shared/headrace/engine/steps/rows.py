@@ -49,7 +49,7 @@ class RowCreate(AwaitingStep):
         async def perform(run: Run) -> Outputs:
             row_id = inputs.id or derived_uuid(run.key)
             try:
-                done = await run.ports.rows.create(run.job.app, inputs.table, row_id, inputs.row, run.key)
+                done = await run.create_row(inputs.table, row_id, inputs.row)
             except RowConflict:
                 raise StepError(
                     "row_exists", f"table {inputs.table} has a row of this id already, made by someone else"

@@ -1,0 +1,111 @@
+"""A run's journal: what was written down of it, replayed verbatim, and what is to be written next.
+
+An entry carries the results of all steps since the entry before, so that a resumed run decides nothing anew: reads,
+answers, branches taken and failures are what they first were. Entries are keyed by step key, not by position.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from headrace.contracts.runs import StepResult
+from headrace.engine.ports import Claim, NewRow, RowCreated, RunHeads
+from headrace.engine.publications import Publication
+from headrace.engine.verbatim import dumps, loads
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the journal says of a step. `result` None: its call had been announced, and nobody knows what became of it.
+
+    `branch` is the way a branch step took. `publications` are those not emitted yet.
+    """
+
+    result: StepResult | None = None
+    branch: str | None = None
+    is_branch: bool = False
+    publications: Sequence[Publication] = field(default_factory=tuple[Publication, ...])
+
+
+class Journal:
+    """One segment's journal, under one claim. `entries` are those written so far, in their order."""
+
+    def __init__(self, heads: RunHeads, claim: Claim, entries: Sequence[bytes]) -> None:
+        self._heads = heads
+        self._claim = claim
+        self._written = len(entries)
+        self._known: dict[str, Noted] = {}
+        self._pending: list[dict[str, object]] = []
+        self._rows_written: set[str] = set()
+        for entry in entries:
+            self._read(entry)
+
+    def recall(self, key: str) -> Noted | None:
+        """What is written of the step with this key."""
+        return self._known.get(key)
+
+    def note(self, key: str, result: StepResult, publications: Sequence[Publication] = ()) -> None:
+        """The step is done; it goes with the next entry, unless it went with its row."""
+        if key in self._rows_written:
+            return
+        item: dict[str, object] = {"key": key, "result": result}
+        if publications:
+            item["publications"] = [_packed(each) for each in publications]
+        self._pending.append(item)
+
+    def note_branch(self, key: str, way: str | None) -> None:
+        """The branch step took this way; it goes with the next entry."""
+        self._pending.append({"key": key, "branch": way})
+
+    async def announce(self, key: str) -> None:
+        """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
+        self._pending.append({"key": key})
+        await self.write()
+
+    async def write(self) -> None:
+        """Writes what is pending, if anything is; raises OwnershipLost, PlatformUnavailable."""
+        if self._pending:
+            await self._heads.append(self._claim, self._written, self._entry(self._pending))
+            self._advance()
+
+    async def write_with_row(self, key: str, result: StepResult, row: NewRow) -> RowCreated:
+        """Writes what is pending and the result of the step that creates `row`, together with the row.
+
+        Raises OwnershipLost, PlatformUnavailable, RowConflict and RowRefused; then nothing is written.
+        """
+        entry = self._entry([*self._pending, {"key": key, "result": result}])
+        created = await self._heads.append_with_row(self._claim, self._written, entry, row)
+        self._rows_written.add(key)
+        self._advance()
+        return created
+
+    def _advance(self) -> None:
+        self._written += 1
+        self._pending.clear()
+
+    def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
+        return dumps({"segment": self._claim.segment, "generation": self._claim.generation, "items": items})
+
+    def _read(self, encoded: bytes) -> None:
+        entry = cast("dict[str, object]", loads(encoded))
+        # What an earlier segment published went out with its end.
+        is_ours = (entry["generation"], entry["segment"]) == (self._claim.generation, self._claim.segment)
+        for item in cast("list[dict[str, object]]", entry["items"]):
+            packed = cast("list[dict[str, object]]", item.get("publications", [])) if is_ours else []
+            # A branch has two: the way it took, and how it failed as a whole.
+            before = self._known.get(str(item["key"]), Noted())
+            self._known[str(item["key"])] = Noted(
+                result=cast("StepResult | None", item.get("result")),
+                branch=cast("str | None", item.get("branch", before.branch)),
+                is_branch=before.is_branch or "branch" in item,
+                publications=tuple(_unpacked(each) for each in packed),
+            )
+
+
+def _packed(each: Publication) -> dict[str, object]:
+    return {"topic": each.topic, "key": each.key, "value": each.value, "headers": each.headers}
+
+
+def _unpacked(packed: Mapping[str, object]) -> Publication:
+    headers = [(str(name), bytes(value)) for name, value in cast("list[tuple[str, bytes]]", packed["headers"])]
+    return Publication(str(packed["topic"]), cast("bytes | None", packed["key"]), cast(bytes, packed["value"]), headers)

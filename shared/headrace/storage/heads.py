@@ -1,0 +1,66 @@
+"""Who owns each run, and the run's journal: the engine's port on MongoDB."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from headrace.engine.ports import Claim, Claimed, NewRow, RowCreated
+from headrace.storage.claims import ClaimWriter, keep_until
+from headrace.storage.driver import Database, reaching_mongodb
+from headrace.storage.journal import JournalWriter
+from headrace.storage.ownership import entry_id
+
+HEAD_OUTLIVES_JOURNAL = timedelta(hours=1)
+"""A head that went first would let the run begin anew among the entries of its earlier life. MongoDB removes what has
+expired once a minute, and later under load."""
+
+
+class MongoRunHeads:
+    """`run_heads` and `run_journal`; the rows of `append_with_row` go into the database `rows`.
+
+    A head: `_id` = run id, `source` and `job` = [topic, partition, offset], `generation`, `segment`, `owner`, `entries`
+    = how many entries its journal has. An entry: `_id` = run id/number, `entry` its bytes. Both may have `expires_at`.
+    Implements the engine's `RunHeads`. Cancelling a caller takes nothing back.
+    """
+
+    def __init__(self, database: Database, rows: Database) -> None:
+        self._heads = database["run_heads"]
+        self._journal = database["run_journal"]
+        self._claims = ClaimWriter(self._heads, self._journal)
+        self._appends = JournalWriter(self._heads, self._journal, rows)
+
+    async def prepare(self) -> None:
+        """Makes the collections and the indexes by which they forget; repeatable."""
+        for collection in (self._heads, self._journal):
+            await collection.create_index("expires_at", expireAfterSeconds=0)
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Makes `claim.owner` the run's owner if the claim stands; see the engine's port and `judge`.
+
+        A run that expires no longer does once it is claimed. Raises PlatformUnavailable, JournalIncomplete, and
+        ValueError for numbers beyond 64 bits.
+        """
+        return await self._claims.claim(claim)
+
+    async def append(self, claim: Claim, number: int, entry: bytes) -> None:
+        """Writes entry `number` if the claim still owns the run; see the engine's port.
+
+        Of one run, one entry is written at a time. Raises OwnershipLost, PlatformUnavailable, ValueError for an entry
+        over ENTRY_BYTES, and RuntimeError for a number under which something else is written.
+        """
+        await self._appends.append(claim, number, entry)
+
+    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
+        """The same, and creates `row`: both or neither. Raises RowConflict and RowRefused as well."""
+        return await self._appends.append_with_row(claim, number, entry, row)
+
+    async def expire(self, run_ids: Sequence[str], at: datetime) -> None:
+        """Lets the journals of these runs go at `at`, and their heads HEAD_OUTLIVES_JOURNAL later.
+
+        Repeatable; runs that have no head are passed over. `at` is aware. Raises PlatformUnavailable, then some may be
+        done.
+        """
+        with reaching_mongodb():
+            found = await self._heads.find({"_id": {"$in": [*run_ids]}}, {"entries": 1}).to_list(None)
+            ids = [entry_id(str(head["_id"]), number) for head in found for number in range(int(head["entries"]))]
+            await keep_until(self._journal, ids, at)
+            await keep_until(self._heads, [str(head["_id"]) for head in found], at + HEAD_OUTLIVES_JOURNAL)

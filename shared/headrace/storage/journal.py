@@ -1,0 +1,251 @@
+"""Journal entries and the rows that belong to them, under the owner's condition: many callers in one transaction."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from time import monotonic
+from typing import cast
+
+from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, CollectionInvalid, InvalidName, OperationFailure, PyMongoError
+
+from headrace.engine.errors import PlatformUnavailable
+from headrace.engine.ports import Claim, NewRow, OwnershipLost, RowCreated, RowRefused
+from headrace.storage import rows
+from headrace.storage.appends import Append, by_table
+from headrace.storage.coalescing import Coalescer
+from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, Document
+
+MOST_APPENDS = 500
+"""In one transaction: past this its fixed cost no longer shows, and one that conflicts is done again as a whole."""
+
+MOST_BYTES = 12 << 20
+"""In one transaction: it then travels in one oplog entry of 16 MB."""
+
+ENTRY_BYTES = 15 << 20
+"""What fits into a document of 16 MB with its id."""
+
+BACKOFF_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""Before each new try of a transaction. A take-over conflicts for milliseconds; what lasts a second is an outage."""
+
+RETRY_S = 5.0
+"""After this no new try is begun: each may have waited for a server to be found."""
+
+COMMIT_BACKOFF_S = (0.0, 0.1, 0.4)
+"""Before a commit whose result is unknown is asked for again; the driver has by then asked twice itself."""
+
+COMMIT_MS = 10_000
+"""For a majority to confirm a commit. It takes milliseconds, so past this the majority is away."""
+
+INVALID_NAMESPACE = 73
+NAMESPACE_EXISTS = 48
+
+_CONFLICT = "TransientTransactionError"
+_UNKNOWN = "UnknownTransactionCommitResult"
+_KEPT_BEFORE = "entry %s exists already, and is not the same: the run's owner numbers its entries wrongly"
+
+Session = AsyncIOMotorClientSession
+
+
+class _Exists(Exception):
+    """An id of the group exists already, or is being written by another transaction that came first."""
+
+
+class _Refused(Exception):
+    """MongoDB refuses one of `suspects`, a row each."""
+
+    def __init__(self, suspects: Sequence[Append], code: int | None) -> None:
+        self.suspects = suspects
+        self.code = code
+
+
+class JournalWriter:
+    """Appends to `journal` and makes rows in the database `tables`, while the head in `heads` names the owner."""
+
+    def __init__(self, heads: Collection, journal: Collection, tables: Database) -> None:
+        self._heads = heads
+        self._journal = journal
+        self._tables = tables
+        self._made: set[str] = set()
+        """Collections known to exist: making one inside a transaction conflicts with whoever else does."""
+        self._appends = Coalescer[Append](self._write, MOST_APPENDS, MOST_BYTES)
+
+    async def append(self, claim: Claim, number: int, entry: bytes) -> None:
+        """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
+        append = self._append(claim, number, entry)
+        self._appends.add(append)
+        await append.outcome()
+
+    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
+        """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
+        append = self._append(claim, number, entry)
+        append.with_row(rows.collection_name(row.app, row.table), *rows.checked(row.row_id, row.row, row.origin))
+        self._appends.add(append)
+        return cast(RowCreated, await append.outcome())
+
+    def _append(self, claim: Claim, number: int, entry: bytes) -> Append:
+        if len(entry) > ENTRY_BYTES:
+            raise ValueError(f"a journal entry has {len(entry)} bytes; {ENTRY_BYTES} are accepted")
+        return Append(claim, number, entry)
+
+    async def _write(self, group: Sequence[Append]) -> None:
+        """Ends everyone of the group, or raises what ends those that are left."""
+        left = await self._with_tables(group)
+        tries = _Tries()
+        while left:
+            try:
+                await self._transaction(left)
+            except _Exists:
+                if not await self._resolve(left):
+                    await tries.again()
+            except _Refused as refused:
+                await self._halve(left, refused)
+            except PyMongoError as error:
+                if not error.has_error_label(_CONFLICT):
+                    raise
+                await tries.again()
+            left = [append for append in left if not append.ended]
+
+    async def _transaction(self, group: Sequence[Append]) -> None:
+        """Writes the group and ends it; whoever has lost the run is ended and left out."""
+        async with await self._heads.database.client.start_session() as session:
+            session.start_transaction(max_commit_time_ms=COMMIT_MS)
+            owners = await self._fence(group, session)
+            if owners:
+                await self._insert_entries(owners, session)
+                await self._insert_rows(owners, session)
+                await _commit(session)
+        for append in owners:
+            append.written()
+
+    async def _fence(self, group: Sequence[Append], session: Session) -> Sequence[Append]:
+        """Those that own their runs, from now to the commit; the others are ended.
+
+        The heads are updated: a take-over at the same time conflicts with that, as it would not with a read.
+        """
+        changes = [
+            UpdateOne({"_id": append.claim.run_id, "owner": append.claim.owner}, {"$inc": {"entries": 1}})
+            for append in group
+        ]
+        result = await self._heads.bulk_write(  # pyright: ignore[reportUnknownMemberType]
+            changes, ordered=False, session=session
+        )
+        if result.matched_count == len(group):
+            return group
+        asked = {"_id": {"$in": [append.claim.run_id for append in group]}}
+        found = await self._heads.find(asked, {"owner": 1}, session=session).to_list(None)
+        owners = {each["_id"]: each["owner"] for each in found}
+        owning: list[Append] = []
+        for append in group:
+            if owners.get(append.claim.run_id) == append.claim.owner:
+                owning.append(append)
+            else:
+                append.end(OwnershipLost(f"run {append.claim.run_id} has another owner by now"))
+        return owning
+
+    async def _insert_entries(self, group: Sequence[Append], session: Session) -> None:
+        try:
+            await self._journal.insert_many([{"_id": each.id, "entry": each.entry} for each in group], session=session)
+        except BulkWriteError as error:
+            _raise_if_exists(error)
+            raise
+
+    async def _insert_rows(self, group: Sequence[Append], session: Session) -> None:
+        for table, appends in by_table(group).items():
+            try:
+                await self._tables[table].insert_many([cast(Document, each.row) for each in appends], session=session)
+            except BulkWriteError as error:
+                _raise_if_exists(error)
+                refused = [(position, code) for position, code in _faults(error) if code in BAD_DOCUMENT_CODES]
+                if not refused:
+                    raise
+                raise _Refused([appends[refused[0][0]]], refused[0][1]) from None
+            except OperationFailure as error:
+                if error.code not in BAD_DOCUMENT_CODES:
+                    raise
+                raise _Refused(appends, error.code) from None
+
+    async def _halve(self, group: Sequence[Append], refused: _Refused) -> None:
+        """Refuses the one row, or looks for it in each half of those that it may be."""
+        suspects = refused.suspects
+        if len(suspects) == 1:
+            suspects[0].end(rows.refusal(refused.code))
+        else:
+            await self._write(suspects[: len(suspects) // 2])
+        await self._write([append for append in group if not append.ended])
+
+    async def _resolve(self, group: Sequence[Append]) -> bool:
+        """Ends or marks those whose entry or row exists; answers whether there was any."""
+        found = await self._journal.find({"_id": {"$in": [append.id for append in group]}}).to_list(None)
+        entries = {str(each["_id"]): bytes(each["entry"]) for each in found}
+        resolved = False
+        for table, appends in by_table(group).items():
+            ids = [cast(Document, append.row)["_id"] for append in appends]
+            stored = {row["_id"]: row for row in await self._tables[table].find({"_id": {"$in": ids}}).to_list(None)}
+            for append in appends:
+                resolved |= append.resolve(stored)
+        for append in group:
+            if append.id in entries:
+                resolved = True
+                if entries[append.id] != append.entry:
+                    append.end(RuntimeError(_KEPT_BEFORE % append.id))
+                # The same owner's, as the fence has shown: an earlier try was committed, and its row with it.
+                append.written()
+        return resolved
+
+    async def _with_tables(self, group: Sequence[Append]) -> list[Append]:
+        """Makes the collections that a group's rows need; refuses rows whose collection can't be."""
+        for table, appends in by_table(group).items():
+            if table in self._made:
+                continue
+            try:
+                await self._tables.create_collection(table, check_exists=False)
+            except (CollectionInvalid, InvalidName, OperationFailure) as error:
+                code = getattr(error, "code", INVALID_NAMESPACE)
+                if code == INVALID_NAMESPACE:
+                    for append in appends:
+                        append.end(RowRefused(f"MongoDB refuses a collection for the table (code {code})"))
+                    continue
+                if code != NAMESPACE_EXISTS:
+                    raise
+            self._made.add(table)
+        return [append for append in group if not append.ended]
+
+
+class _Tries:
+    """The tries that a group has."""
+
+    def __init__(self) -> None:
+        self._delays = iter(BACKOFF_S)
+        self._end = monotonic() + RETRY_S
+
+    async def again(self) -> None:
+        """Waits for the next one; raises PlatformUnavailable when there is none."""
+        delay = next(self._delays, None)
+        if delay is None or monotonic() > self._end:
+            raise PlatformUnavailable("MongoDB takes no transaction: it is away, or all of them conflict")
+        # Two that conflict must not come back at the same time.
+        await asyncio.sleep(delay * random.uniform(0.5, 1.5))
+
+
+async def _commit(session: Session) -> None:
+    """Commits; raises PlatformUnavailable when nobody can say whether it is committed."""
+    for delay in COMMIT_BACKOFF_S:
+        try:
+            return await session.commit_transaction()
+        except PyMongoError as error:
+            if not error.has_error_label(_UNKNOWN):
+                raise
+        await asyncio.sleep(delay)
+    raise PlatformUnavailable("MongoDB does not say whether a transaction is committed")
+
+
+def _raise_if_exists(error: BulkWriteError) -> None:
+    if any(code == DUPLICATE_KEY for _, code in _faults(error)):
+        raise _Exists from None
+
+
+def _faults(error: BulkWriteError) -> list[tuple[int, int]]:
+    details = cast(Document, error.details)
+    return [(int(each["index"]), int(each["code"])) for each in cast(list[Document], details.get("writeErrors", []))]

@@ -1,10 +1,6 @@
 """One plan from start to end: a stack, its services, load, faults, quiet, and what was seen of it all."""
 
 import asyncio
-import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +13,7 @@ from confluent_kafka import KafkaException
 from headrace.chaos.faults import Injector, until
 from headrace.chaos.fleet import Fleet
 from headrace.chaos.judge import judge
+from headrace.chaos.live import make_live
 from headrace.chaos.loads import LOADS
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
 from headrace.chaos.loads.step_package import EXIT_CODE, install
@@ -39,9 +36,6 @@ QUIET_DEADLINE_S = 120.0
 
 READY_TIMEOUT_S = 60.0
 """A service is ready in 2 s; six that start together on a loaded machine take more."""
-
-APPLY_TIMEOUT_S = 60.0
-"""It takes 2 s."""
 
 RESTART_S = 1.0
 """A process that died is started again after this, as any supervisor would."""
@@ -78,28 +72,14 @@ class Run:
         self.fleet.start_all()
         for target in self.fleet.targets:
             await until(lambda target=target: self._is_ready(target), f"{target} to be ready", READY_TIMEOUT_S)
-        self._apply()
+        names = [load.name for load in self.plan.loads]
+        directory = self.settings.state_dir / "automations"
+        make_live(directory, names, self.recorder.address, self.fleet.environment())
 
     def _is_ready(self, target: Target) -> bool:
         if fallen := self.fleet.fallen():
             raise StackError(f"{fallen[0].target} {fallen[0].seen.what}")
         return self.fleet.ready(target)
-
-    def _apply(self) -> None:
-        """By the command line, in a process that finds the harness's steps as the orchestrators do."""
-        directory = self.settings.state_dir / "automations"
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        for load in self.plan.loads:
-            for document in LOADS[load.name].documents(self.recorder.address):
-                (directory / f"{document['name']}.json").write_text(json.dumps(document, indent=1))
-        argv = [sys.executable, "-m", "headrace.cli", "apply", "-f", str(directory)]
-        environment = self.fleet.environment()
-        done = subprocess.run(
-            argv, env=environment, timeout=APPLY_TIMEOUT_S, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise StackError(f"the automations could not be applied: {done.stderr.strip()[-1000:]}")
 
     async def drive(self, deadline_s: float) -> tuple[Stands, bool]:
         """Load and faults, then quiet: answers where groups stood after the last fault, and whether it got quiet."""

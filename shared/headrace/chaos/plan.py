@@ -133,7 +133,7 @@ def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequ
     chance = random.Random(f"headrace-chaos/{seed}/faults")
     proxied = _proxied(chance) if NETWORK & set(kinds) else ()
     faults = tuple(_faults(chance, seconds, kinds, proxied))
-    wanted = tuple(kind for kind in FAULTS if kind in kinds)
+    wanted: tuple[FaultKind, ...] = tuple([kind for kind in FAULTS if kind in kinds])
     return Plan(seed, seconds, wanted, tuple(_load(seed, name, seconds) for name in loads), faults, proxied)
 
 

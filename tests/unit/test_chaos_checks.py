@@ -44,22 +44,8 @@ def job(event: str, offset: int, **changes: Any) -> JobSeen:
 def record(event: str, offset: int, started: int, **changes: Any) -> RunSeen:
     place, job_place = Place("headrace.runs", 0, offset), Place(JOBS, 0, offset)
     appended = started + SECOND_US
-    seen = RunSeen(
-        place,
-        appended,
-        expected_run(event).id,
-        "http",
-        event,
-        SOURCE,
-        "success",
-        True,
-        0,
-        1,
-        1,
-        job_place,
-        started,
-        None,
-    )
+    run = expected_run(event).id
+    seen = RunSeen(place, appended, run, "http", event, SOURCE, "success", True, 0, 1, 1, job_place, started, None)
     return replace(seen, **changes)
 
 

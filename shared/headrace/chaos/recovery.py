@@ -69,15 +69,18 @@ class Recovery:
     service: str
     kills: tuple[Kill, ...]
 
-    @property
-    def p50_s(self) -> float:
-        """Half of the kills had a slowest partition faster than this."""
-        return round(median(kill.slowest_s for kill in self.kills), 3)
-
-    @property
-    def max_s(self) -> float:
-        """The slowest partition of all kills."""
-        return max(kill.slowest_s for kill in self.kills)
+    def summary(self) -> dict[str, float]:
+        """The slowest partition of a kill, in seconds: half of the kills were faster than `p50_s`; the rest are maxima
+        over all kills, those after which the process was started again, and those after which it was not."""
+        slowest = [kill.slowest_s for kill in self.kills]
+        again = [kill.slowest_s for kill in self.kills if kill.restarted]
+        alone = [kill.slowest_s for kill in self.kills if not kill.restarted]
+        return {
+            "p50_s": round(median(slowest), 3),
+            "max_s": max(slowest),
+            "max_restarted_s": max(again, default=0.0),
+            "max_not_restarted_s": max(alone, default=0.0),
+        }
 
 
 def measure_recovery(

@@ -1,7 +1,7 @@
 """`chaos`: faults into a real stack under load, and a judgement from outside."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from headrace.chaos.harness import run_plan
 from headrace.chaos.loads import LOADS, usable
 from headrace.chaos.plan import FAULTS, FaultKind, Plan, make_plan
+from headrace.chaos.recovery import measure_recovery
 from headrace.chaos.report import SeedReport, planned, totals
 from headrace.cli.output import Json, console, print_json, print_table
 from headrace.settings import load_settings
@@ -27,6 +28,8 @@ def chaos(
     seconds: Annotated[float, typer.Option(help="Load and faults of each plan.", min=1)] = 60.0,
     faults: Annotated[str, typer.Option(help=f"Of {', '.join(FAULTS)}; or none.")] = ",".join(FAULTS),
     loads: Annotated[str, typer.Option(help=f"Of {', '.join(LOADS)}.")] = ",".join(LOADS),
+    quiet_within: Annotated[float, typer.Option(help="Seconds in which all must be done after load and faults.")] = 120,
+    recovery: Annotated[int, typer.Option(help="Measure instead: kills of one of two processes of a service.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Write all that was found into this JSON file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plans and do nothing.")] = False,
     as_json: Json = False,
@@ -36,6 +39,9 @@ def chaos(
     Starts an embedded Kafka and MongoDB and two processes of each service, under .headrace/chaos. Ends with 0 if no
     promise was broken.
     """
+    if recovery:
+        _recover(recovery, report, as_json)
+        return
     kinds = cast("list[FaultKind]", _chosen(faults, FAULTS, "--faults"))
     names, refused = usable(_chosen(loads, list(LOADS), "--loads"))
     plans = [make_plan(number, seconds, kinds, names) for number in range(seed, seed + seeds)]
@@ -45,7 +51,7 @@ def chaos(
         if not as_json:
             _print_plan(plan)
         if not dry_run:
-            done.append(_run(plan, quiet=as_json))
+            done.append(_run(plan, quiet_within, as_json))
             if not as_json:
                 _print_seed(done[-1])
     if dry_run:
@@ -69,19 +75,39 @@ def _chosen(text: str, known: Sequence[str], option: str) -> list[str]:
     return names
 
 
-def _run(plan: Plan, quiet: bool) -> SeedReport:
-    settings = load_settings()
-    directory = settings.state_dir / "chaos" / f"seed-{plan.seed}"
-
+def _teller(quiet: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if not quiet:
             console.print(text, style="dim", highlight=False)
 
-    done = run_plan(plan, settings, directory, tell=tell)
+    return tell
+
+
+def _run(plan: Plan, quiet_within: float, as_json: bool) -> SeedReport:
+    settings = load_settings()
+    directory = settings.state_dir / "chaos" / f"seed-{plan.seed}"
+    done = run_plan(plan, settings, directory, deadline_s=quiet_within, tell=_teller(as_json))
     if not done.violations:
         # Half a gigabyte of journal; of a seed that failed all stays, to be looked into.
         shutil.rmtree(directory, ignore_errors=True)
     return done
+
+
+def _recover(kills: int, report: Path | None, as_json: bool) -> None:
+    settings = load_settings()
+    measured = measure_recovery(settings, settings.state_dir / "chaos" / "recovery", kills, _teller(as_json))
+    result = {
+        "at": datetime.now(UTC),
+        "recovery": {each.service: {**each.summary(), "kills": [asdict(k) for k in each.kills]} for each in measured},
+    }
+    text = orjson.dumps(result, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2)
+    if report is not None:
+        report.write_bytes(text)
+    if as_json:
+        print_json(orjson.loads(text))
+        return
+    columns = ("service", "kills", "slowest partition p50 s", "max s", "max s restarted", "max s not restarted")
+    print_table(columns, [(each.service, len(each.kills), *each.summary().values()) for each in measured])
 
 
 def _result(done: Sequence[SeedReport], refused: Mapping[str, str]) -> dict[str, object]:

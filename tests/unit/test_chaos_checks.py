@@ -69,7 +69,7 @@ def good() -> Observations:
         rows=tuple(StoredRow(APP, "made", f"row-{event}", {"event": event}) for event in EVENTS),
         calls=tuple(call(event, T0 + 2 * n * SECOND_US + 10) for n, event in enumerate(EVENTS)),
         faults=(FaultSeen("kill", "orchestrator-0", T0, T0 + SECOND_US),),
-        at_last_fault={PARTITION: Stand(1, 3)},
+        after_faults={PARTITION: Stand(1, 3)},
         at_end={PARTITION: Stand(3, 3)},
     )
 
@@ -262,12 +262,12 @@ def broken() -> Mapping[str, tuple[str, Observations, str]]:
         ),
         "stuck on what came later": (
             "no partition stuck",
-            replace(seen, at_last_fault={PARTITION: Stand(3, 3)}, at_end={PARTITION: Stand(3, 5)}),
+            replace(seen, after_faults={PARTITION: Stand(3, 3)}, at_end={PARTITION: Stand(3, 5)}),
             "stuck",
         ),
         "never committed": (
             "no partition stuck",
-            replace(seen, at_last_fault={PARTITION: Stand(-1, 3)}, at_end={PARTITION: Stand(-1, 3)}),
+            replace(seen, after_faults={PARTITION: Stand(-1, 3)}, at_end={PARTITION: Stand(-1, 3)}),
             "stuck",
         ),
         "leaked": ("nothing leaked", replace(seen, leaked=(ProcessSeen("x", 7, "still runs"),)), "still runs"),

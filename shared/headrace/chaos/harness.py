@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-from confluent_kafka import KafkaException
 
 from headrace.chaos.faults import Injector, until
 from headrace.chaos.fleet import Fleet
@@ -17,11 +16,11 @@ from headrace.chaos.live import make_live
 from headrace.chaos.loads import LOADS
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
 from headrace.chaos.loads.step_package import EXIT_CODE, install
-from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen, Stands
+from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen
 from headrace.chaos.plan import Plan, Target
 from headrace.chaos.publishing import Publishing
 from headrace.chaos.quiet import Quiet
-from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs, read_stands
+from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs
 from headrace.chaos.report import SeedReport
 from headrace.chaos.server import Recorder
 from headrace.chaos.system import System
@@ -81,33 +80,29 @@ class Run:
             raise StackError(f"{fallen[0].target} {fallen[0].seen.what}")
         return self.fleet.ready(target)
 
-    async def drive(self, deadline_s: float) -> tuple[Stands, bool]:
-        """Load and faults, then quiet: answers where groups stood after the last fault, and whether it got quiet."""
+    async def drive(self, deadline_s: float) -> bool:
+        """Load and faults, then quiet: whether everything was done before the deadline."""
         watch = asyncio.create_task(self._watch())
         publishing = Publishing(self.settings)
         try:
             async with asyncio.TaskGroup() as group:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
-                stands = await self._faults()
+                await self._faults()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
             quiet = await self.quiet.wait(deadline_s, self._check_watch(watch))
         finally:
             publishing.close()
             watch.cancel()
-        return stands or self.quiet.at_start, quiet
+        return quiet
 
-    async def _faults(self) -> Stands:
+    async def _faults(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for fault in self.plan.faults:
             await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
             await self.injector.inject(fault)
-        try:
-            return await asyncio.to_thread(read_stands, self.settings)
-        except KafkaException:
-            return {}  # the coordinator is not back yet: the first look of `Quiet` stands for this one
 
     async def _watch(self) -> None:
         """Starts again what died, and writes down why it may have."""
@@ -164,28 +159,26 @@ def run_plan(
         run = Run(plan, system, recorder, extra or {})
         closing.callback(run.fleet.stop)
         tell("services: starting")
-        stands, quiet, stored, rows = asyncio.run(_execute(run, deadline_s, tell))
-        seen = _topics(run, stands, quiet, stored, rows)
+        quiet, stored, rows = asyncio.run(_execute(run, deadline_s, tell))
+        seen = _topics(run, quiet, stored, rows)
     leaked = [*run.fleet.leaked(), *_living(parts)]
     findings = judge(_with(seen, leaked))
     return SeedReport.of(plan, seen, findings, run.quiet, run.records, len(run.events), time.monotonic() - began)
 
 
-async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[Stands, bool, list[StoredRun], list[StoredRow]]:
+async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[bool, list[StoredRun], list[StoredRow]]:
     await run.prepare()
     tell(f"load and faults: {run.plan.seconds:.0f} s")
-    stands, quiet = await run.drive(deadline_s)
+    quiet = await run.drive(deadline_s)
     tell(f"quiet after {run.quiet.seconds:.1f} s" if quiet else f"not quiet: lag {run.quiet.lags()}")
     inspection = Inspection(run.settings)
     try:
-        return stands, quiet, await inspection.runs(), await inspection.rows()
+        return quiet, await inspection.runs(), await inspection.rows()
     finally:
         inspection.close()
 
 
-def _topics(
-    run: Run, stands: Stands, quiet: bool, stored: Sequence[StoredRun], rows: Sequence[StoredRow]
-) -> Observations:
+def _topics(run: Run, quiet: bool, stored: Sequence[StoredRun], rows: Sequence[StoredRow]) -> Observations:
     return Observations(
         expected=run.expected(),
         uncertain=run.unconfirmed,
@@ -197,7 +190,7 @@ def _topics(
         calls=tuple(run.recorder.calls()),
         never_twice=frozenset(path for load in run.plan.loads for path in LOADS[load.name].never_twice),
         faults=tuple(run.injector.seen),
-        at_last_fault=stands,
+        after_faults=run.quiet.at_start,
         at_end=run.quiet.at_end,
         quiet=quiet,
         died=tuple(run.died),

@@ -145,7 +145,8 @@ class Observations:
     calls: tuple[HttpCall, ...] = ()
     never_twice: frozenset[str] = frozenset()
     faults: tuple[FaultSeen, ...] = ()
-    at_last_fault: Stands = field(default_factory=dict[PartitionOf, Stand])
+    after_faults: Stands = field(default_factory=dict[PartitionOf, Stand])
+    """Where the groups stood at the first look once the last fault and the load were over."""
     at_end: Stands = field(default_factory=dict[PartitionOf, Stand])
     quiet: bool = True
     """Whether the system came to rest before the deadline."""

@@ -39,7 +39,7 @@ def chaos(
     Starts an embedded Kafka and MongoDB and two processes of each service, under .headrace/chaos. Ends with 0 if no
     promise was broken.
     """
-    if recovery:
+    if recovery and not dry_run:
         _recover(recovery, report, as_json)
         return
     kinds = cast("list[FaultKind]", _chosen(faults, FAULTS, "--faults"))

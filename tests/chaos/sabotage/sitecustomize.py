@@ -6,6 +6,7 @@ one load's automation, so that several ways go into one run.
 
 # What is replaced here is replaced by what its types forbid: that is the point.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportIndexIssue=false
 
 import asyncio
 import os
@@ -48,14 +49,13 @@ def flip_status() -> None:
 
 
 def skip_fence() -> None:
-    """A duplicate's claim is taken for a redelivery's: whoever comes owns the run, and owns it from its beginning."""
-    import headrace.storage.claims as claims
-    from services.orchestrator.jobs import Journal
+    """Nobody owns a run: its jobs execute it without a claim."""
+    from services.orchestrator.jobs import JobRunner
 
-    judge = claims.judge
-    claims.judge = lambda head, claim: "taken_over" if head else judge(head, claim)
-    init = Journal.__init__
-    Journal.__init__ = lambda self, heads, claim, _journal: init(self, heads, claim, ())
+    async def patched(self, plan, started, record, turn):
+        return await self._execute(plan, started, record)
+
+    JobRunner._execute_owned = patched
 
 
 def call_twice() -> None:
@@ -88,8 +88,8 @@ def reorder() -> None:
     from services.orchestrator.jobs import JobRunner
 
     enter, leave, later = Lanes.enter, Lanes.leave, JobRunner._execute_later
-    Lanes.enter = lambda self, lane, item: True if b"/slow/" in lane else enter(self, lane, item)
-    Lanes.leave = lambda self, lane: None if b"/slow/" in lane else leave(self, lane)
+    Lanes.enter = lambda self, lane, item: True if b"/slow/" in lane[1] else enter(self, lane, item)
+    Lanes.leave = lambda self, lane: None if b"/slow/" in lane[1] else leave(self, lane)
 
     async def patched(self, plan, started, record, turn):
         if started.job.automation == "slow":
@@ -124,7 +124,7 @@ def die() -> None:
 
     def patched(self, record, turn):
         marker = os.environ["HEADRACE_STATE_DIR"] + "/died"
-        if b"pure-9" in record.value and not os.path.exists(marker):
+        if b"pure-4" in record.value and not os.path.exists(marker):
             open(marker, "w").close()
             os._exit(3)
         return call(self, record, turn)

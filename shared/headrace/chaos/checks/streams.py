@@ -17,12 +17,12 @@ def nothing_is_left(seen: Observations) -> Finding:
 
 
 def no_partition_is_stuck(seen: Observations) -> Finding:
-    """A partition that had something to do after the last fault has committed some of it since."""
-    busy = {partition: stand for partition, stand in seen.at_last_fault.items() if stand.lag > 0}
+    """A partition that had something to do once the faults were over has committed some of it since."""
+    busy = {partition: stand for partition, stand in seen.after_faults.items() if stand.lag > 0}
     grown = {
-        partition: seen.at_last_fault[partition]
+        partition: seen.after_faults[partition]
         for partition, stand in seen.at_end.items()
-        if partition in seen.at_last_fault and stand.end > seen.at_last_fault[partition].end
+        if partition in seen.after_faults and stand.end > seen.after_faults[partition].end
     }
     due = {**grown, **busy}
     violations = [

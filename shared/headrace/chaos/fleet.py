@@ -31,10 +31,12 @@ _OPENER = build_opener(ProxyHandler({}))
 
 
 class Fallen(NamedTuple):
-    """A process that ended by itself: its exit code (minus the signal's number), and when that was noticed."""
+    """A process that ended by itself: its exit code (minus the signal's number), when it was last seen alive, and when
+    its end was noticed."""
 
     target: Target
     code: int
+    alive: int
     at: int
     seen: ProcessSeen
 
@@ -56,6 +58,7 @@ class Fleet:
         self._starts = 0
         self._draining: set[Target] = set()
         self._gone: set[Target] = set()
+        self._looked = now_us()
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         """The value of MARK in this fleet."""
 
@@ -132,11 +135,12 @@ class Fleet:
     def fallen(self) -> list[Fallen]:
         """Those that have ended since the last look though nobody ended them; they are forgotten."""
         fallen: list[Fallen] = []
+        looked, self._looked = self._looked, now_us()
         for target, child in list(self._alive.items()):
             if not child.alive and target not in self._draining:
                 code = child.exit_code or 0
                 what = f"ended by itself with code {code}; its log is {child.log}"
-                fallen.append(Fallen(target, code, now_us(), ProcessSeen(child.name, child.pid, what)))
+                fallen.append(Fallen(target, code, looked, self._looked, ProcessSeen(child.name, child.pid, what)))
                 self.kill(target)
         return fallen
 

@@ -110,7 +110,7 @@ class Run:
             for fallen in self.fleet.fallen():
                 by_poison = fallen.target.service == "orchestrator" and fallen.code in (EXIT_CODE, -9)
                 if self._deadly and by_poison:
-                    self.injector.seen.append(FaultSeen("poison", str(fallen.target), fallen.at, fallen.at))
+                    self.injector.seen.append(FaultSeen("poison", str(fallen.target), fallen.alive, fallen.at))
                 else:
                     self.died.append(fallen.seen)
                 await asyncio.sleep(RESTART_S)

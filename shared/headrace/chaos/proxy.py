@@ -28,7 +28,7 @@ class Proxy:
         self._mode: Mode = "open"
         self._latency_s = 0.0
         self._upstream = 0
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._others: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._deaf: set[asyncio.StreamWriter] = set()
         self.port = 0
         """Where it listens."""
@@ -65,24 +65,32 @@ class Proxy:
         elif was == "half-open" and mode != "half-open":
             for writer in tuple(self._deaf):
                 _reset(writer)
+                _reset(self._others[writer])
 
     async def _reset_all(self) -> None:
-        for writer in tuple(self._writers):
+        for writer in tuple(self._others):
             _reset(writer)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        # Python 3.11 calls it an error when the task of a connection is cancelled, which `close` does.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there = await asyncio.open_connection(HOST, self._upstream)
         except OSError:
-            self._writers.discard(writer)
             _reset(writer)  # the server is away, and so is what stands for it
             return
-        self._writers.add(there)
+        if self._mode == "cut":
+            _reset(there)
+            _reset(writer)
+            return
+        self._others |= {writer: there, there: writer}
         ways = (self._pump(reader, there), self._pump(there_reader, writer))
         await asyncio.gather(*ways, return_exceptions=True)
         for each in (writer, there):
-            self._writers.discard(each)
+            self._others.pop(each)
             self._deaf.discard(each)
             each.close()
 

@@ -36,6 +36,12 @@ def test_faults_follow_each_other_within_the_load_and_leave_a_living_process(
     for earlier, later in zip(plan.faults, plan.faults[1:], strict=False):
         assert earlier.ends < later.at
     assert all(fault.at >= FIRST_FAULT_S and fault.ends <= seconds - TAIL_S for fault in plan.faults)
+    killed = [fault.target for fault in plan.faults if fault.kind == "kill-stay"]
+    for number, fault in enumerate(plan.faults):
+        if fault.kind == "kill-stay":
+            later = [each.target for each in plan.faults[number + 1 :] if each.kind not in ("rolling", "scale")]
+            assert fault.target not in later
+    assert len(set(killed)) == len(killed)
     gone = Counter(fault.target.service for fault in plan.faults if fault.kind == "kill-stay" and fault.target)
     assert all(count < SLOTS for count in gone.values())
     assert all(fault.target in plan.proxied for fault in plan.faults if fault.kind in NETWORK)

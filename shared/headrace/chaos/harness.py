@@ -30,8 +30,9 @@ from headrace.settings import Settings
 from headrace.storage.inspection import Inspection, StoredRow, StoredRun
 from headrace.streams.admin import make_topics
 
-QUIET_DEADLINE_S = 120.0
-"""A system that works comes to rest in some seconds; a run handed to the retry tier of a minute takes longer."""
+QUIET_DEADLINE_S = 180.0
+"""A system that works comes to rest in some seconds. Longer takes what waits in a retry tier, and what was under way
+when poison killed its worker: it runs alone, one record after the other, slow ones too."""
 
 READY_TIMEOUT_S = 60.0
 """A service is ready in 2 s; six that start together on a loaded machine take more."""

@@ -150,7 +150,7 @@ def _faults(
 ) -> Iterator[Fault]:
     at = FIRST_FAULT_S
     queue: list[FaultKind] = []
-    gone: set[str] = set()
+    gone: set[Target] = set()
     while kinds:
         if not queue:
             queue = sorted(set(kinds))
@@ -159,29 +159,34 @@ def _faults(
         if fault.ends > seconds - TAIL_S:
             return
         if fault.kind == "kill-stay" and fault.target is not None:
-            gone.add(fault.target.service)
+            gone.add(fault.target)
         yield fault
         at = fault.ends + chance.uniform(*CALM_S)
 
 
-def _fault(chance: random.Random, kind: FaultKind, at: float, proxied: Sequence[Target], gone: set[str]) -> Fault:
-    if kind == "kill-stay" and len(gone) == len(SERVICES):
-        kind = "kill"  # one of each service stays away already, and the other must live
+def _fault(chance: random.Random, kind: FaultKind, at: float, proxied: Sequence[Target], gone: set[Target]) -> Fault:
+    """One fault; where nothing is left that its kind could be done to, another process is killed instead."""
+    reachable = [target for target in proxied if target not in gone]
+    if (kind == "kill-stay" and len(gone) == len(SERVICES)) or (kind in NETWORK and not reachable):
+        kind = "kill"
     duration = round(chance.uniform(*DURATIONS_S[kind]), 2)
     if kind in ("broker", "mongod"):
         return Fault(kind, at, duration)
     if kind in NETWORK:
         side = chance.choice(("kafka", "mongodb", "both"))
         latency = round(chance.uniform(0.1, 1.0), 2) if kind == "delay" else 0.0
-        return Fault(kind, at, duration, chance.choice(list(proxied)), side, latency)
+        return Fault(kind, at, duration, chance.choice(reachable), side, latency)
     if kind == "scale":
         return Fault(kind, at, duration, Target("orchestrator", 0))
+    targets = [Target(service, slot) for service in SERVICES for slot in range(SLOTS)]
+    if kind == "kill-stay":
+        # The other process of its service must live.
+        targets = [target for target in targets if target.slot == 1]
+    targets = [target for target in targets if target not in gone]
     # Orchestrators half of the time: the other two services have no effects to do twice.
-    services = [service for service in SERVICES if kind != "kill-stay" or service not in gone]
-    weights = [2 if service == "orchestrator" else 1 for service in services]
-    (service,) = chance.choices(services, weights)
-    slot = 1 if kind == "kill-stay" else chance.randrange(SLOTS)
-    return Fault(kind, at, duration, Target(service, slot))
+    weights = [2 if target.service == "orchestrator" else 1 for target in targets]
+    (target,) = chance.choices(targets, weights)
+    return Fault(kind, at, duration, target)
 
 
 def _load(seed: int, name: str, seconds: float) -> LoadPlan:

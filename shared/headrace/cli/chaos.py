@@ -10,7 +10,7 @@ from typing import Annotated, cast
 import orjson
 import typer
 
-from headrace.chaos.harness import run_plan
+from headrace.chaos.harness import QUIET_DEADLINE_S, run_plan
 from headrace.chaos.loads import LOADS, usable
 from headrace.chaos.plan import FAULTS, FaultKind, Plan, make_plan
 from headrace.chaos.recovery import measure_recovery
@@ -28,7 +28,9 @@ def chaos(
     seconds: Annotated[float, typer.Option(help="Load and faults of each plan.", min=1)] = 60.0,
     faults: Annotated[str, typer.Option(help=f"Of {', '.join(FAULTS)}; or none.")] = ",".join(FAULTS),
     loads: Annotated[str, typer.Option(help=f"Of {', '.join(LOADS)}.")] = ",".join(LOADS),
-    quiet_within: Annotated[float, typer.Option(help="Seconds in which all must be done after load and faults.")] = 120,
+    quiet_within: Annotated[
+        float, typer.Option(help="Seconds in which all must be done after load and faults.")
+    ] = QUIET_DEADLINE_S,
     recovery: Annotated[int, typer.Option(help="Measure instead: kills of one of two processes of a service.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Write all that was found into this JSON file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plans and do nothing.")] = False,

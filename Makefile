@@ -7,7 +7,7 @@ ARGS   ?=
 # The last line of `make demo ARGS=--json` is its result, also when another make calls it.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test test-unit test-chaos bench lint format lock clean
+.PHONY: demo test test-unit test-chaos chaos bench lint format lock clean
 
 demo: $(STAMP)
 	@exec $(BIN)/headrace demo $(ARGS)
@@ -17,6 +17,13 @@ test: $(STAMP)
 
 test-unit: $(STAMP)
 	$(BIN)/pytest -m unit $(ARGS)
+
+test-chaos: $(STAMP)
+	$(BIN)/pytest -m chaos $(ARGS)
+
+# Half an hour: twelve seeds of 75 s of load and faults; each takes as long again to start, come to rest and end.
+chaos: $(STAMP)
+	@exec $(BIN)/headrace chaos --seeds 12 --seconds 75 --report chaos-report.json $(ARGS)
 
 bench: $(STAMP)
 	@exec $(BIN)/headrace bench $(ARGS)

@@ -1,11 +1,17 @@
 """The pages say what the code says."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from headrace.chaos.judge import CHECKS
+from headrace.chaos.loads import LOADS
+from headrace.chaos.plan import FAULTS
+from headrace.cli.app import app
 from headrace.contracts.automation import parse_automation
 from headrace.contracts.topics import DAY_MS, TOPICS
 from headrace.embedded import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
@@ -61,3 +67,19 @@ def test_the_compose_file_sets_what_the_promises_rest_on() -> None:
 def test_the_automation_in_the_readme_is_valid() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert parse_automation(yaml.safe_load(text)).id == "airport/rebooking-desk"
+
+
+def test_the_commands_of_the_chaos_page_are_understood() -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", (ROOT / "docs/chaos.md").read_text(), re.S)
+    commands = [shlex.split(line.removeprefix("$ .venv/bin/headrace ")) for line in block.splitlines()]
+    assert len(commands) >= 5
+    for command in commands:
+        done = CliRunner().invoke(app, [*command, "--dry-run"])
+        assert done.exit_code == 0, (command, done.output)
+        assert "Seed" in done.output
+
+
+def test_the_chaos_page_names_every_fault_load_and_check() -> None:
+    page = (ROOT / "docs/chaos.md").read_text()
+    assert [each for each in (*FAULTS, *LOADS) if f"`{each}`" not in page] == []
+    assert [each for each in CHECKS if f"| {each} |" not in page] == []

@@ -10,10 +10,11 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
-from headrace.cli import automations, bench, demo, events, groups, runs, stack, topics
+from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics
 from headrace.contracts.automation import DocumentError
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
+from headrace.engine.steps.third_party import StepPackageError
 from headrace.language import LanguageError
 from headrace.publisher import PublishError
 from headrace.settings import SettingsError
@@ -37,6 +38,7 @@ app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.command()(topics.schema)
 app.command()(bench.bench)
+app.command()(chaos.chaos)
 
 USERS_ERRORS = (
     DocumentError,
@@ -46,6 +48,7 @@ USERS_ERRORS = (
     PublishError,
     SettingsError,
     StackError,
+    StepPackageError,
     StreamFailed,
     KafkaException,
     OSError,

@@ -1,7 +1,8 @@
 """An Apache Kafka broker from its published jars on a Java runtime from a Python package."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
@@ -35,11 +36,33 @@ _PROBE_ID = "headrace-embedded-probe"
 """One transactional id for all starts, so that the broker remembers one."""
 
 
-class EmbeddedKafka:
-    """A broker and controller in one process; its data and logs in `directory`. `start`, then `wait`."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A further way to the broker: it listens on `port` and tells its clients to come to `advertised_port`.
 
-    def __init__(self, directory: Path, children: Children, on_progress: Callable[[str], None]) -> None:
+    Between the two a proxy can stand, and every request of a client that began there goes through it.
+    """
+
+    name: str
+    port: int
+    advertised_port: int
+
+
+class EmbeddedKafka:
+    """A broker and controller in one process; its data and logs in `directory`. `start`, then `wait`.
+
+    `listeners` come beside its own.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        children: Children,
+        on_progress: Callable[[str], None],
+        listeners: Sequence[Listener] = (),
+    ) -> None:
         self._directory = directory
+        self._listeners = listeners
         self._children = children
         self._on_progress = on_progress
         self._command: list[str] = []
@@ -75,10 +98,18 @@ class EmbeddedKafka:
         self._on_progress(f"Kafka: up at {address}")
         return address
 
+    def kill(self) -> None:
+        """Ends the broker as a power cut would: SIGKILL. Its data stay."""
+        self._children.discard(self._started())
+
+    def restart(self) -> None:
+        """Starts a killed broker again, on the same ports and data; returns at once."""
+        self._spawn()
+
     def _configure(self) -> None:
         # Ports are chosen anew at each start; with `controller.quorum.voters` the voters are not kept in the data.
         self._port, controller_port = reserve_ports(2)
-        properties = server_properties(self._directory / "data", self._port, controller_port)
+        properties = server_properties(self._directory / "data", self._port, controller_port, self._listeners)
         self._directory.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{name}={value}\n" for name, value in properties.items())
         (self._directory / "server.properties").write_text(text)
@@ -95,14 +126,22 @@ class EmbeddedKafka:
         return self._child
 
 
-def server_properties(data: Path, port: int, controller_port: int) -> dict[str, str]:
+def server_properties(
+    data: Path, port: int, controller_port: int, listeners: Sequence[Listener] = ()
+) -> dict[str, str]:
     """The broker's whole configuration."""
+    ways = [Listener("PLAINTEXT", port, port), *listeners]
     return {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
         "controller.quorum.voters": f"{NODE_ID}@{HOST}:{controller_port}",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": ",".join(
+            [*(f"{way.name}://{HOST}:{way.port}" for way in ways), f"CONTROLLER://{HOST}:{controller_port}"]
+        ),
+        "advertised.listeners": ",".join(f"{way.name}://{HOST}:{way.advertised_port}" for way in ways),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in ("CONTROLLER", *[w.name for w in ways])
+        ),
         "controller.listener.names": "CONTROLLER",
         # A properties file reads a backslash as an escape.
         "log.dirs": str(data.absolute()).replace("\\", "\\\\"),

@@ -55,8 +55,21 @@ class EmbeddedMongoDB:
         self._on_progress(f"MongoDB: up at {uri}")
         return uri
 
+    def kill(self) -> None:
+        """Ends mongod as a power cut would: SIGKILL. Its data stay."""
+        if self._child is None:
+            raise RuntimeError("call start() before kill()")
+        self._children.discard(self._child)
+
+    def restart(self) -> None:
+        """Starts a killed mongod again, on the same port and data; returns at once."""
+        self._launch()
+
     def _spawn(self) -> None:
         (self._port,) = reserve_ports(1)
+        self._launch()
+
+    def _launch(self) -> None:
         self._child = self._children.spawn(
             "MongoDB",
             [str(mongod_binary()), *mongod_options(self._directory / "data", self._port)],

@@ -1,0 +1,207 @@
+"""One plan from start to end: a stack, its services, load, faults, quiet, and what was seen of it all."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from headrace.chaos.faults import Injector, until
+from headrace.chaos.fleet import Fleet
+from headrace.chaos.judge import judge
+from headrace.chaos.live import make_live
+from headrace.chaos.loads import LOADS
+from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
+from headrace.chaos.loads.step_package import EXIT_CODE, install
+from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen
+from headrace.chaos.plan import Plan, Target
+from headrace.chaos.publishing import Publishing
+from headrace.chaos.quiet import Quiet
+from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs
+from headrace.chaos.report import SeedReport
+from headrace.chaos.server import Recorder
+from headrace.chaos.system import System
+from headrace.embedded import StackError
+from headrace.installation import topic_specs
+from headrace.settings import Settings
+from headrace.storage.inspection import Inspection, StoredRow, StoredRun
+from headrace.streams.admin import make_topics
+
+QUIET_DEADLINE_S = 180.0
+"""A system that works comes to rest in some seconds. Longer takes what waits in a retry tier, and what was under way
+when poison killed its worker: it runs alone, one record after the other, slow ones too."""
+
+READY_TIMEOUT_S = 60.0
+"""A service is ready in 2 s; six that start together on a loaded machine take more."""
+
+RESTART_S = 1.0
+"""A process that died is started again after this, as any supervisor would."""
+
+WATCH_S = 0.1
+"""How often is looked for processes that died."""
+
+Tell = Callable[[str], None]
+
+
+class Run:
+    """The pieces of one run of a plan. Made, used and closed by `run_plan`."""
+
+    def __init__(self, plan: Plan, system: System, recorder: Recorder, extra: Mapping[str, str]) -> None:
+        directory = system.settings.state_dir
+        self.plan = plan
+        self.settings = system.settings
+        self.recorder = recorder
+        self.system = system
+        path = install(directory / "steps")
+        python_path = ":".join(part for part in (str(path.absolute()), extra.get("PYTHONPATH", "")) if part)
+        ways = {target: way.environment for target, way in system.ways.items()}
+        self.fleet = Fleet(self.settings, ways, {**extra, "PYTHONPATH": python_path}, directory / "logs")
+        self.injector = Injector(system, self.fleet)
+        self.quiet = Quiet(self.settings, recorder.count)
+        self.events = [event for load in plan.loads for event in events_of(plan.seed, load)]
+        self.died: list[ProcessSeen] = []
+        self.unconfirmed: frozenset[str] = frozenset()
+        self.records = 0
+        self._deadly = any(LOADS[load.name].deadly for load in plan.loads)
+
+    async def prepare(self) -> None:
+        """Services ready, automations live."""
+        self.fleet.start_all()
+        for target in self.fleet.targets:
+            await until(lambda target=target: self._is_ready(target), f"{target} to be ready", READY_TIMEOUT_S)
+        names = [load.name for load in self.plan.loads]
+        directory = self.settings.state_dir / "automations"
+        make_live(directory, names, self.recorder.address, self.fleet.environment())
+
+    def _is_ready(self, target: Target) -> bool:
+        if fallen := self.fleet.fallen():
+            raise StackError(f"{fallen[0].target} {fallen[0].seen.what}")
+        return self.fleet.ready(target)
+
+    async def drive(self, deadline_s: float) -> bool:
+        """Load and faults, then quiet: whether everything was done before the deadline."""
+        watch = asyncio.create_task(self._watch())
+        publishing = Publishing(self.settings)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for load in self.plan.loads:
+                    group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
+                await self._faults()
+            self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
+            self.records = publishing.records
+            quiet = await self.quiet.wait(deadline_s, self._check_watch(watch))
+        finally:
+            publishing.close()
+            watch.cancel()
+        return quiet
+
+    async def _faults(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for fault in self.plan.faults:
+            await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
+            await self.injector.inject(fault)
+
+    async def _watch(self) -> None:
+        """Starts again what died, and writes down why it may have."""
+        while True:
+            for fallen in self.fleet.fallen():
+                by_poison = fallen.target.service == "orchestrator" and fallen.code in (EXIT_CODE, -9)
+                if self._deadly and by_poison:
+                    self.injector.seen.append(FaultSeen("poison", str(fallen.target), fallen.alive, fallen.at))
+                else:
+                    self.died.append(fallen.seen)
+                await asyncio.sleep(RESTART_S)
+                if fallen.target not in self.fleet.targets:
+                    self.fleet.start(fallen.target)
+            await asyncio.sleep(WATCH_S)
+
+    @staticmethod
+    def _check_watch(watch: "asyncio.Task[None]") -> Callable[[], None]:
+        def check() -> None:
+            if watch.done():
+                watch.result()  # it ends only by an error
+
+        return check
+
+    def expected(self) -> tuple[ExpectedRun, ...]:
+        """What must have come of the events."""
+        return tuple(run for event in self.events for run in LOADS[event.load].expected(event))
+
+
+def run_plan(
+    plan: Plan,
+    asked: Settings,
+    directory: Path,
+    *,
+    extra: Mapping[str, str] | None = None,
+    deadline_s: float = QUIET_DEADLINE_S,
+    tell: Tell = lambda _: None,
+) -> SeedReport:
+    """Does the plan on a fresh stack in `directory` and judges it.
+
+    `extra` is added to the environment of every service. Call it in the main thread and outside an event loop. All that
+    was started has ended when it returns or raises; the data stay. Raises StackError, and PartStaysAway.
+    """
+    began = time.monotonic()
+    answers: dict[str, Answer] = {}
+    for load in plan.loads:
+        answers |= LOADS[load.name].answers
+    with ExitStack() as closing:
+        recorder = Recorder(answers)
+        closing.callback(recorder.close)
+        recorder.start()
+        system = closing.enter_context(System(asked, directory, plan.proxied, tell))
+        parts = system.pids
+        make_topics(system.settings.kafka, topic_specs(system.settings))
+        run = Run(plan, system, recorder, extra or {})
+        closing.callback(run.fleet.stop)
+        tell("services: starting")
+        quiet, stored, rows = asyncio.run(_execute(run, deadline_s, tell))
+        seen = _topics(run, quiet, stored, rows)
+    leaked = [*run.fleet.leaked(), *_living(parts)]
+    findings = judge(_with(seen, leaked))
+    return SeedReport.of(plan, seen, findings, run.quiet, run.records, len(run.events), time.monotonic() - began)
+
+
+async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[bool, list[StoredRun], list[StoredRow]]:
+    await run.prepare()
+    tell(f"load and faults: {run.plan.seconds:.0f} s")
+    quiet = await run.drive(deadline_s)
+    tell(f"quiet after {run.quiet.seconds:.1f} s" if quiet else f"not quiet: lag {run.quiet.lags()}")
+    inspection = Inspection(run.settings)
+    try:
+        return quiet, await inspection.runs(), await inspection.rows()
+    finally:
+        inspection.close()
+
+
+def _topics(run: Run, quiet: bool, stored: Sequence[StoredRun], rows: Sequence[StoredRow]) -> Observations:
+    return Observations(
+        expected=run.expected(),
+        uncertain=run.unconfirmed,
+        jobs=tuple(read_jobs(run.settings)),
+        runs=tuple(read_runs(run.settings)),
+        dead_letters=tuple(read_dead_letters(run.settings)),
+        stored_runs=tuple(stored),
+        rows=tuple(rows),
+        calls=tuple(run.recorder.calls()),
+        never_twice=frozenset(path for load in run.plan.loads for path in LOADS[load.name].never_twice),
+        faults=tuple(run.injector.seen),
+        after_faults=run.quiet.at_start,
+        at_end=run.quiet.at_end,
+        quiet=quiet,
+        died=tuple(run.died),
+    )
+
+
+def _with(seen: Observations, leaked: Sequence[ProcessSeen]) -> Observations:
+    return replace(seen, leaked=tuple(leaked))
+
+
+def _living(pids: Sequence[int]) -> list[ProcessSeen]:
+    """The platform's parts that outlived their end."""
+    return [ProcessSeen("a part of the platform", pid, "still runs") for pid in pids if psutil.pid_exists(pid)]

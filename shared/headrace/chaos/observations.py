@@ -1,0 +1,155 @@
+"""What was seen from outside: plain facts, without a judgement. All times are microseconds since the epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from headrace.chaos.loads.base import ExpectedRun
+from headrace.storage.inspection import StoredRow, StoredRun
+
+
+class Place(NamedTuple):
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """A job on a jobs or retry topic. `retry` says which of the two."""
+
+    place: Place
+    run: str
+    app: str
+    automation: str
+    key: str
+    generation: int
+    segment: int
+    attempt: int
+    retry: bool
+
+    @property
+    def lane(self) -> tuple[str, str, str]:
+        """What orders jobs: app, automation, ordering key."""
+        return self.app, self.automation, self.key
+
+
+@dataclass(frozen=True, slots=True)
+class RunSeen:
+    """A run record on the topic of runs; `appended` is when the broker took it, to the millisecond."""
+
+    place: Place
+    appended: int
+    run: str
+    automation: str
+    event: str
+    source: str
+    status: str
+    final: bool
+    generation: int
+    sequence: int
+    attempt: int
+    job: Place
+    started: int
+    collected: object
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSeen:
+    """A dead letter: the record it points at (None where it carries the job itself), its run where one is named."""
+
+    place: Place
+    source: Place | None
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A call as the recorder saw it. `answered` and `status` are None if it was cut off before."""
+
+    arrived: int
+    method: str
+    path: str
+    key: str
+    run: str
+    event: str
+    answered: int | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSeen:
+    """A fault that really was injected, or a death by poison: what, whom it met, and from when to when."""
+
+    kind: str
+    target: str
+    began: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A partition as a group sees it: its committed offset (-1 without one) and the end for `read_committed`."""
+
+    committed: int
+    end: int
+    first: int = 0
+
+    @property
+    def lag(self) -> int:
+        """Records between the two."""
+        return self.end - max(self.first, self.committed)
+
+
+class PartitionOf(NamedTuple):
+    """A partition and the group that reads it."""
+
+    group: str
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.group} on {self.topic}/{self.partition}"
+
+
+Stands = Mapping[PartitionOf, Stand]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSeen:
+    """A process that the harness started and that ended, or lives on, in a way nobody asked for."""
+
+    name: str
+    pid: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything the judge gets."""
+
+    expected: tuple[ExpectedRun, ...] = ()
+    uncertain: frozenset[str] = frozenset()
+    """Events whose publication Kafka never confirmed: they may have led to something or not."""
+    jobs: tuple[JobSeen, ...] = ()
+    runs: tuple[RunSeen, ...] = ()
+    dead_letters: tuple[DeadLetterSeen, ...] = ()
+    stored_runs: tuple[StoredRun, ...] = ()
+    rows: tuple[StoredRow, ...] = ()
+    calls: tuple[HttpCall, ...] = ()
+    never_twice: frozenset[str] = frozenset()
+    faults: tuple[FaultSeen, ...] = ()
+    after_faults: Stands = field(default_factory=dict[PartitionOf, Stand])
+    """Where the groups stood at the first look once the last fault and the load were over."""
+    at_end: Stands = field(default_factory=dict[PartitionOf, Stand])
+    quiet: bool = True
+    """Whether the system came to rest before the deadline."""
+    leaked: tuple[ProcessSeen, ...] = ()
+    died: tuple[ProcessSeen, ...] = ()
+    """Processes that ended by themselves where no poison was in the load."""

@@ -1,0 +1,196 @@
+"""From a seed to a plan: which faults hit what and when, and how much load there is. Pure: no clock, no I/O."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+FaultKind = Literal["kill", "kill-stay", "pause", "broker", "mongod", "rolling", "scale", "cut", "delay", "half-open"]
+FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+NETWORK: frozenset[FaultKind] = frozenset(("cut", "delay", "half-open"))
+SERVICES = ("trigger_matcher", "orchestrator", "recorder")
+SLOTS = 2
+"""Processes of each service: the least with which a partition can move to a living one."""
+
+FIRST_FAULT_S = 3.0
+"""Something must be under way when the first fault comes."""
+
+CALM_S = (2.0, 6.0)
+"""Between two faults: from in the middle of a recovery to well after it."""
+
+DURATIONS_S: dict[FaultKind, tuple[float, float]] = {
+    # Restarted before and after its session (3 s) has run out.
+    "kill": (0.5, 5.0),
+    # As long as the plan: the others must do its work.
+    "kill-stay": (0.0, 0.0),
+    # Past the session time-out of 3 s, so that its partitions are given to others while it sleeps.
+    "pause": (4.0, 7.0),
+    "broker": (0.5, 4.0),
+    # On both sides of the driver's server selection time-out (5 s).
+    "mongod": (0.5, 7.0),
+    # A drain takes a second; the group settles in between.
+    "rolling": (6.0, 6.0),
+    "scale": (8.0, 12.0),
+    # On both sides of the session time-out.
+    "cut": (1.0, 6.0),
+    "delay": (3.0, 6.0),
+    "half-open": (2.0, 7.0),
+}
+"""The shortest and the longest of each kind."""
+
+TAIL_S = 3.0
+"""Load goes on after the last fault has ended, so that every partition has something to show."""
+
+RATES: dict[str, float] = {
+    "pure": 8.0,
+    "rows": 5.0,
+    "http": 5.0,
+    "once": 4.0,
+    "mixed": 3.0,
+    "slow": 1.5,
+    "poison": 1.0,
+    "large": 0.5,
+}
+"""Events a second of each load: together a few dozen, so that a machine of two cores keeps up and what stands still
+stands still for another reason than load."""
+
+DUPLICATE_EVERY = 10
+"""A careless publisher sends every tenth event twice."""
+
+DUPLICATE_AFTER_S = (0.2, 5.0)
+"""How much later: in the same batch, or long after the first has ended."""
+
+_NETWORK_TARGETS = 2
+"""Processes behind proxies in one plan; all others reach Kafka and MongoDB directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A process: a service and its slot."""
+
+    service: str
+    slot: int
+
+    def __str__(self) -> str:
+        return f"{self.service}-{self.slot}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is done, when it begins and for how long, in seconds from the start of the load.
+
+    `target` is None for the platform's own parts; a rolling restart takes all slots of the target's service. `side`
+    says which connections a network fault meets; `latency_s` is that of a delay.
+    """
+
+    kind: FaultKind
+    at: float
+    duration: float
+    target: Target | None = None
+    side: Literal["kafka", "mongodb", "both", ""] = ""
+    latency_s: float = 0.0
+
+    @property
+    def ends(self) -> float:
+        """When it is over."""
+        return self.at + self.duration
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """How many events of a load there are, how fast they come, and for how many customers, of which `hot` get half.
+
+    `duplicate_every` 0 publishes nothing twice.
+    """
+
+    name: str
+    events: int
+    rate: float
+    customers: int
+    hot: int
+    duplicate_every: int = DUPLICATE_EVERY
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run of the harness does. Made by `make_plan`."""
+
+    seed: int
+    seconds: float
+    kinds: tuple[FaultKind, ...]
+    """Those that were asked for; there may not have been time for all."""
+    loads: tuple[LoadPlan, ...]
+    faults: tuple[Fault, ...]
+    proxied: tuple[Target, ...]
+    """The processes that reach Kafka and MongoDB through proxies: those that network faults meet."""
+
+
+def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequence[str]) -> Plan:
+    """The plan of a seed: the same arguments give the same plan, on every machine.
+
+    `seconds` of load, in which faults of `kinds` follow each other, each kind once before any comes twice.
+    """
+    chance = random.Random(f"headrace-chaos/{seed}/faults")
+    proxied = _proxied(chance) if NETWORK & set(kinds) else ()
+    faults = tuple(_faults(chance, seconds, kinds, proxied))
+    wanted: tuple[FaultKind, ...] = tuple([kind for kind in FAULTS if kind in kinds])
+    return Plan(seed, seconds, wanted, tuple(_load(seed, name, seconds) for name in loads), faults, proxied)
+
+
+def _proxied(chance: random.Random) -> tuple[Target, ...]:
+    # An orchestrator always: it has the most to lose.
+    others = [Target(service, slot) for service in SERVICES for slot in range(SLOTS)]
+    first = Target("orchestrator", chance.randrange(SLOTS))
+    others.remove(first)
+    return (first, *chance.sample(others, _NETWORK_TARGETS - 1))
+
+
+def _faults(
+    chance: random.Random, seconds: float, kinds: Sequence[FaultKind], proxied: Sequence[Target]
+) -> Iterator[Fault]:
+    at = FIRST_FAULT_S
+    queue: list[FaultKind] = []
+    gone: set[Target] = set()
+    while kinds:
+        if not queue:
+            queue = sorted(set(kinds))
+            chance.shuffle(queue)
+        fault = _fault(chance, queue.pop(), round(at, 2), proxied, gone)
+        if fault.ends > seconds - TAIL_S:
+            return
+        if fault.kind == "kill-stay" and fault.target is not None:
+            gone.add(fault.target)
+        yield fault
+        at = fault.ends + chance.uniform(*CALM_S)
+
+
+def _fault(chance: random.Random, kind: FaultKind, at: float, proxied: Sequence[Target], gone: set[Target]) -> Fault:
+    """One fault; where nothing is left that its kind could be done to, another process is killed instead."""
+    reachable = [target for target in proxied if target not in gone]
+    if (kind == "kill-stay" and len(gone) == len(SERVICES)) or (kind in NETWORK and not reachable):
+        kind = "kill"
+    duration = round(chance.uniform(*DURATIONS_S[kind]), 2)
+    if kind in ("broker", "mongod"):
+        return Fault(kind, at, duration)
+    if kind in NETWORK:
+        side = chance.choice(("kafka", "mongodb", "both"))
+        latency = round(chance.uniform(0.1, 1.0), 2) if kind == "delay" else 0.0
+        return Fault(kind, at, duration, chance.choice(reachable), side, latency)
+    if kind == "scale":
+        return Fault(kind, at, duration, Target("orchestrator", 0))
+    targets = [Target(service, slot) for service in SERVICES for slot in range(SLOTS)]
+    if kind == "kill-stay":
+        # The other process of its service must live.
+        targets = [target for target in targets if target.slot == 1]
+    targets = [target for target in targets if target not in gone]
+    # Orchestrators half of the time: the other two services have no effects to do twice.
+    weights = [2 if target.service == "orchestrator" else 1 for target in targets]
+    (target,) = chance.choices(targets, weights)
+    return Fault(kind, at, duration, target)
+
+
+def _load(seed: int, name: str, seconds: float) -> LoadPlan:
+    chance = random.Random(f"headrace-chaos/{seed}/load/{name}")
+    rate = RATES[name]
+    # A lane runs one after the other: with fewer hot customers a slow load's lane would not keep up by itself.
+    return LoadPlan(name, max(1, int(rate * seconds)), rate, chance.randint(8, 24), chance.randint(2, 4))

@@ -1,0 +1,165 @@
+"""Topics read whole, as any `read_committed` client sees them, into what the judge looks at."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar, cast
+
+import orjson
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from headrace.chaos.observations import DeadLetterSeen, JobSeen, PartitionOf, Place, RunSeen, Stand, Stands
+from headrace.contracts.runs import FINAL_STATUSES
+from headrace.contracts.topics import DEAD_LETTERS, RUNS, TOPICS
+from headrace.installation import READS, group_name, source_topics
+from headrace.settings import Settings
+from headrace.streams.offsets import committed
+
+READ_TIMEOUT_S = 60.0
+"""For one topic; it holds some thousands of records and takes a second."""
+
+REQUEST_TIMEOUT_S = 15.0
+"""For one question to the broker, which answers in milliseconds."""
+
+_T = TypeVar("_T")
+
+
+def read_jobs(settings: Settings) -> list[JobSeen]:
+    """All jobs, on the jobs topics and on retry topics; what is no job is left to the dead letters."""
+    jobs: list[JobSeen] = []
+    for topic in (topic for topic in TOPICS if topic.name.startswith("jobs.") and topic is not DEAD_LETTERS):
+        retry = topic.name.startswith("jobs.retry.")
+        jobs += _read(settings, topic.full_name(settings.prefix), lambda message, retry=retry: _job(message, retry))
+    return jobs
+
+
+def read_runs(settings: Settings) -> list[RunSeen]:
+    """All run records."""
+    return _read(settings, RUNS.full_name(settings.prefix), _run)
+
+
+def read_dead_letters(settings: Settings) -> list[DeadLetterSeen]:
+    """All dead letters."""
+    return _read(settings, DEAD_LETTERS.full_name(settings.prefix), _dead_letter)
+
+
+def read_stands(settings: Settings) -> Stands:
+    """Where every group stands in each partition it reads; raises KafkaException while the broker is away."""
+    stands: dict[PartitionOf, Stand] = {}
+    for service in READS:
+        group = group_name(settings, service)
+        consumer = Consumer({**settings.kafka, "group.id": group, "isolation.level": "read_committed"})
+        try:
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in source_topics(settings, service)
+                for number in range(settings.partitions)
+            ]
+            for found in committed(consumer, partitions, REQUEST_TIMEOUT_S):
+                first, end = consumer.get_watermark_offsets(found, timeout=REQUEST_TIMEOUT_S)
+                stands[PartitionOf(group, found.topic, found.partition)] = Stand(max(-1, found.offset), end, first)
+        finally:
+            consumer.close()
+    return stands
+
+
+def microseconds(text: str) -> int:
+    """A time of a run record, as microseconds since the epoch."""
+    at = datetime.fromisoformat(text)
+    return int(at.timestamp()) * 1_000_000 + at.microsecond
+
+
+def _read(settings: Settings, topic: str, parse: Callable[[Message], _T | None]) -> list[_T]:
+    consumer = Consumer({**settings.kafka, "group.id": "chaos-judge", "isolation.level": "read_committed"})
+    try:
+        found = (parse(message) for n in range(settings.partitions) for message in _messages(consumer, topic, n))
+        return [each for each in found if each is not None]
+    finally:
+        consumer.close()
+
+
+def _messages(consumer: Consumer, topic: str, number: int) -> Iterator[Message]:
+    partition = TopicPartition(topic, number)
+    first, end = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+    consumer.assign([TopicPartition(topic, number, first)])
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    # position() passes transaction markers, which occupy offsets and are never delivered.
+    while max(first, *(each.offset for each in consumer.position([partition]))) < end:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{topic}/{number} could not be read to its end within {READ_TIMEOUT_S:.0f} s")
+        yield from (message for message in consumer.consume(1_000, 0.2) if message.error() is None)
+
+
+def _place(message: Message) -> Place:
+    return Place(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
+
+
+def _object(value: bytes | str | None) -> Mapping[str, object] | None:
+    try:
+        found: object = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return cast("Mapping[str, object]", found) if isinstance(found, dict) else None
+
+
+def _job(message: Message, retry: bool) -> JobSeen | None:
+    job = _object(message.value())
+    if job is None or "run_id" not in job:
+        return None
+    numbers = [int(cast(int, job.get(name, 0))) for name in ("generation", "segment", "attempt")]
+    names = [str(job[name]) for name in ("run_id", "app", "automation", "key")]
+    return JobSeen(_place(message), names[0], names[1], names[2], names[3], numbers[0], numbers[1], numbers[2], retry)
+
+
+def _run(message: Message) -> RunSeen | None:
+    run = _object(message.value())
+    if run is None or "run_id" not in run:
+        return None
+    event, job = (cast("Mapping[str, object]", run[name]) for name in ("event", "job"))
+    status = str(run["status"])
+    return RunSeen(
+        place=_place(message),
+        appended=message.timestamp()[1] * 1_000,
+        run=str(run["run_id"]),
+        automation=str(run["automation"]),
+        event=str(event["id"]),
+        source=str(event["source"]),
+        status=status,
+        final=status in FINAL_STATUSES,
+        generation=cast(int, run["generation"]),
+        sequence=cast(int, run["sequence"]),
+        attempt=cast(int, run["attempt"]),
+        job=Place(str(job["topic"]), cast(int, job["partition"]), cast(int, job["offset"])),
+        started=microseconds(str(run["started_at"])),
+        collected=run.get("collected"),
+    )
+
+
+def _dead_letter(message: Message) -> DeadLetterSeen:
+    letter = _object(message.value()) or {}
+    reason = cast("Mapping[str, object]", letter.get("reason") or {})
+    source = cast("Mapping[str, object] | None", letter.get("source"))
+    place = None
+    if source is not None:
+        place = Place(str(source["topic"]), cast(int, source["partition"]), cast(int, source["offset"]))
+    return DeadLetterSeen(
+        _place(message), place, str(letter.get("run_id", "")), f"{reason.get('type')}: {reason.get('message')}"
+    )
+
+
+def total_lag(stands: Stands) -> int:
+    """Records that no group has committed yet."""
+    return sum(max(0, stand.lag) for stand in stands.values())
+
+
+def lags_by_group(stands: Stands) -> Mapping[str, int]:
+    """The lag of each group."""
+    lags: dict[str, int] = {}
+    for partition, stand in stands.items():
+        lags[partition.group] = lags.get(partition.group, 0) + max(0, stand.lag)
+    return lags
+
+
+def ends(stands: Stands) -> Sequence[int]:
+    """What changes whenever anything new comes."""
+    return [stand.end for stand in stands.values()]

@@ -1,0 +1,137 @@
+"""Breaks an orchestrator on purpose: put this folder on its PYTHONPATH and name ways in HEADRACE_SABOTAGE.
+
+Python imports this module at its start, before anything of Headrace. Each way is one patch of one promise, and touches
+one load's automation, so that several ways go into one run.
+"""
+
+# What is replaced here is replaced by what its types forbid: that is the point.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportIndexIssue=false
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from uuid import uuid4
+
+import orjson
+
+
+def lose() -> None:
+    """An offset is committed without its outcome: every fifth run of `pure`."""
+    from services.orchestrator.jobs import JobRunner
+
+    outgoing = JobRunner._outgoing
+
+    def patched(self, job, record, outcome):
+        lost = job.automation == "pure" and int(job.cause.id.rpartition("-")[2]) % 5 == 0
+        return [] if lost else outgoing(self, job, record, outcome)
+
+    JobRunner._outgoing = patched
+
+
+def flip_status() -> None:
+    """A second final record says otherwise: runs of `large`."""
+    from services.orchestrator.jobs import JobRunner
+
+    outgoing = JobRunner._outgoing
+
+    def patched(self, job, record, outcome):
+        made = outgoing(self, job, record, outcome)
+        if job.automation == "large":
+            other = orjson.dumps({**orjson.loads(made[0].value), "status": "error"})
+            made.append(made[0]._replace(value=other))
+        return made
+
+    JobRunner._outgoing = patched
+
+
+def skip_fence() -> None:
+    """Nobody owns a run: its jobs execute it without a claim."""
+    from services.orchestrator.jobs import JobRunner
+
+    async def patched(self, plan, started, record, turn):
+        return await self._execute(plan, started, record)
+
+    JobRunner._execute_owned = patched
+
+
+def call_twice() -> None:
+    """Calls of `http` are made twice under the same key, those of `once` too, those of `mixed` under another key."""
+    from headrace.engine.web.transport import AioHttpTransport
+
+    send = AioHttpTransport.send
+
+    async def patched(self, request):
+        answer = await send(self, request)
+        if "/http/" in request.url or "/once/" in request.url:
+            answer = await send(self, request)
+        if "/mixed/" in request.url:
+            answer = await send(self, replace(request, headers={**request.headers, "Idempotency-Key": str(uuid4())}))
+        return answer
+
+    AioHttpTransport.send = patched
+
+
+def random_rows() -> None:
+    """A row's id no longer follows from its step: with another attempt there is another row."""
+    import headrace.engine.steps.rows as rows
+
+    rows.derived_uuid = lambda _key: str(uuid4())
+
+
+def reorder() -> None:
+    """Runs of `slow` no longer wait for their turn, and start when they like."""
+    from headrace.streams.lanes import Lanes
+    from services.orchestrator.jobs import JobRunner
+
+    enter, leave, later = Lanes.enter, Lanes.leave, JobRunner._execute_later
+    Lanes.enter = lambda self, lane, item: True if b"/slow/" in lane[1] else enter(self, lane, item)
+    Lanes.leave = lambda self, lane: None if b"/slow/" in lane[1] else leave(self, lane)
+
+    async def patched(self, plan, started, record, turn):
+        if started.job.automation == "slow":
+            await asyncio.sleep(random.random())
+        return await later(self, plan, started, record, turn)
+
+    JobRunner._execute_later = patched
+
+
+def stick() -> None:
+    """A run of `pure` never ends, and with it its partition."""
+    from services.orchestrator.jobs import JobRunner
+
+    call = JobRunner.__call__
+
+    def patched(self, record, turn):
+        return asyncio.Event().wait() if b"pure-7" in record.value else call(self, record, turn)
+
+    JobRunner.__call__ = patched
+
+
+def leak() -> None:
+    """A process that outlives the service: in a session of its own, without its death signal."""
+    subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def die() -> None:
+    """The worker ends in the middle of its work, once."""
+    from services.orchestrator.jobs import JobRunner
+
+    call = JobRunner.__call__
+
+    def patched(self, record, turn):
+        marker = os.environ["HEADRACE_STATE_DIR"] + "/died"
+        if b"pure-4" in record.value and not os.path.exists(marker):
+            open(marker, "w").close()
+            os._exit(3)
+        return call(self, record, turn)
+
+    JobRunner.__call__ = patched
+
+
+if os.environ.get("HEADRACE_SABOTAGE") and sys.orig_argv[-2:] == ["service", "orchestrator"]:
+    for way in os.environ["HEADRACE_SABOTAGE"].split(","):
+        globals()[way]()

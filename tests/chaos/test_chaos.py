@@ -1,0 +1,43 @@
+"""Fixed seeds: faults into a real stack under every load, and no promise broken."""
+
+from pathlib import Path
+
+import pytest
+from chaos_support import do, told
+
+from headrace.chaos.loads import LOADS, usable
+from headrace.chaos.plan import FAULTS, FaultKind, make_plan
+
+pytestmark = pytest.mark.chaos
+
+SECONDS = 28.0
+"""Room for three or four faults; with start, quiet and end a seed takes a minute, and all of them less than five."""
+
+QUIET_S = 90.0
+"""In which all must be done: a retry tier of 5 s and a poisoned worker's second and third death are in it."""
+
+EFFECTS = ("pure", "rows", "http", "once", "mixed", "slow", "large")
+
+SEEDS: dict[int, tuple[tuple[FaultKind, ...], tuple[str, ...]]] = {
+    2: (("kill", "kill-stay", "scale"), EFFECTS),
+    903: (("pause", "cut", "half-open", "delay"), EFFECTS),
+    3: (("broker", "mongod", "rolling"), EFFECTS),
+    # Suspects run alone, one after the other: among few and fast ones poison is found within the minute.
+    4: (("kill",), ("pure", "rows", "poison")),
+}
+"""Together they have every kind of fault and every load."""
+
+
+def test_the_seeds_have_every_fault_and_every_load() -> None:
+    assert {kind for kinds, _ in SEEDS.values() for kind in kinds} == set(FAULTS)
+    assert {load for _, loads in SEEDS.values() for load in loads} == set(LOADS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_done_twice_or_out_of_order_under_faults(seed: int, tmp_path: Path) -> None:
+    kinds, wanted = SEEDS[seed]
+    loads, refused = usable(wanted)
+    assert not refused
+    report = do(make_plan(seed, SECONDS, kinds, loads), tmp_path, QUIET_S)
+    assert report.faults
+    assert report.violations == 0, told(report)

@@ -1,0 +1,49 @@
+"""A system broken on purpose: the judge must say so, by the check that is there for it."""
+
+import pytest
+from chaos_support import do, told
+
+from headrace.chaos.plan import make_plan
+from headrace.chaos.report import SeedReport
+
+pytestmark = pytest.mark.chaos
+
+SECONDS = 8.0
+"""No faults: what is found was broken by the patch, not by them."""
+
+
+@pytest.fixture(scope="module")
+def broken_effects(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
+    """Every promise about outcomes broken, each in a load of its own."""
+    ways = ("lose", "flip_status", "skip_fence", "call_twice", "random_rows", "reorder")
+    loads = ("pure", "rows", "http", "once", "mixed", "slow", "large")
+    return do(make_plan(201, SECONDS, (), loads), tmp_path_factory.mktemp("effects"), 60.0, ways)
+
+
+@pytest.fixture(scope="module")
+def broken_processes(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
+    """A partition that stands still, a process that dies, and one that stays."""
+    plan, directory = make_plan(202, SECONDS, (), ("pure",)), tmp_path_factory.mktemp("processes")
+    return do(plan, directory, 10.0, ("stick", "leak", "die"))
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("one run per event", "lost"),
+        ("rows once", "is there 2 times"),
+        ("one key per step", "several keys"),
+        ("resends explained", "no fault explains it"),
+        ("once never twice", "was called 2 times"),
+        ("order per lane", "started before its predecessor"),
+        ("finals final", "ended in several ways"),
+        ("none executed twice", "executed 2 times"),
+    ],
+)
+def test_a_broken_outcome_is_found(check: str, words: str, broken_effects: SeedReport) -> None:
+    assert words in str(broken_effects.checks[check].shown), told(broken_effects)
+
+
+@pytest.mark.parametrize("check", ["nothing left", "no partition stuck", "nothing leaked", "nothing died by itself"])
+def test_a_broken_process_is_found(check: str, broken_processes: SeedReport) -> None:
+    assert broken_processes.checks[check].violations, told(broken_processes)

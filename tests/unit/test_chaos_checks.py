@@ -1,0 +1,326 @@
+"""The judge is judged: what is good passes, and each broken variant is found by the check that is there for it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from headrace.chaos.checks.effects import COMMITTED_US, IN_FLIGHT_US, SECOND_US, SETTLED_US
+from headrace.chaos.judge import CHECKS, judge
+from headrace.chaos.loads.base import APP, SOURCE, Call, ExpectedRun, Row
+from headrace.chaos.observations import (
+    DeadLetterSeen,
+    FaultSeen,
+    HttpCall,
+    JobSeen,
+    Observations,
+    PartitionOf,
+    Place,
+    ProcessSeen,
+    RunSeen,
+    Stand,
+)
+from headrace.storage.inspection import StoredRow, StoredRun
+
+pytestmark = pytest.mark.unit
+
+JOBS = "headrace.jobs.normal"
+T0 = 1_800_000_000 * SECOND_US
+EVENTS = ("e-0", "e-1", "e-2")
+PARTITION = PartitionOf("headrace-orchestrator", JOBS, 0)
+
+
+def expected_run(event: str, **changes: Any) -> ExpectedRun:
+    calls, rows = (Call("/http/call", event),), (Row("made", event),)
+    return replace(ExpectedRun("http", event, SOURCE, calls=calls, rows=rows), **changes)
+
+
+def job(event: str, offset: int, **changes: Any) -> JobSeen:
+    run = expected_run(event).id
+    return replace(JobSeen(Place(JOBS, 0, offset), run, APP, "http", "c1", 0, 0, 1, retry=False), **changes)
+
+
+def record(event: str, offset: int, started: int, **changes: Any) -> RunSeen:
+    place, job_place = Place("headrace.runs", 0, offset), Place(JOBS, 0, offset)
+    appended = started + SECOND_US
+    run = expected_run(event).id
+    seen = RunSeen(place, appended, run, "http", event, SOURCE, "success", True, 0, 1, 1, job_place, started, None)
+    return replace(seen, **changes)
+
+
+def call(event: str, arrived: int, **changes: Any) -> HttpCall:
+    run = expected_run(event).id
+    key = f"{run}/0/call/0"
+    return replace(HttpCall(arrived, "POST", "/http/call", key, run, event, arrived + 1000, 200), **changes)
+
+
+def stored(event: str, **changes: Any) -> StoredRun:
+    return replace(StoredRun(expected_run(event).id, "http", event, SOURCE, "success", 0, 1), **changes)
+
+
+def good() -> Observations:
+    """Three events of one lane, one fault, all as it should be."""
+    return Observations(
+        expected=tuple(expected_run(event) for event in EVENTS),
+        jobs=tuple(job(event, offset) for offset, event in enumerate(EVENTS)),
+        runs=tuple(record(event, n, T0 + 2 * n * SECOND_US) for n, event in enumerate(EVENTS)),
+        stored_runs=tuple(stored(event) for event in EVENTS),
+        rows=tuple(StoredRow(APP, "made", f"row-{event}", {"event": event}) for event in EVENTS),
+        calls=tuple(call(event, T0 + 2 * n * SECOND_US + 10) for n, event in enumerate(EVENTS)),
+        faults=(FaultSeen("kill", "orchestrator-0", T0, T0 + SECOND_US),),
+        after_faults={PARTITION: Stand(1, 3)},
+        at_end={PARTITION: Stand(3, 3)},
+    )
+
+
+def without(items: tuple[Any, ...], number: int) -> tuple[Any, ...]:
+    return items[:number] + items[number + 1 :]
+
+
+def test_what_is_good_passes_every_check() -> None:
+    assert {name: finding.violations for name, finding in judge(good()).items()} == dict.fromkeys(CHECKS, ())
+
+
+def test_all_that_is_allowed_passes_too() -> None:
+    seen = good()
+    dead = expected_run("e-9", dead=True, rows=(), calls=())
+    letter = DeadLetterSeen(Place("headrace.jobs.dlq", 0, 0), Place(JOBS, 0, 9), "", "internal_error: …")
+    allowed = replace(
+        seen,
+        expected=(*seen.expected, dead, expected_run("e-8"), expected_run("e-7", owned=False, rows=(), calls=())),
+        uncertain=frozenset(("e-8",)),  # never confirmed, and nothing came of it
+        jobs=(*seen.jobs, job("e-9", 9), job("e-0", 20), job("e-7", 30), job("e-7", 31)),
+        dead_letters=(letter,),
+        # A pure run that was computed twice collapses.
+        runs=(*seen.runs, record("e-7", 30, T0 + 100 * SECOND_US), record("e-7", 31, T0 + 101 * SECOND_US)),
+        stored_runs=(*seen.stored_runs, stored("e-7")),
+    )
+    findings = judge(allowed)
+    assert {name: each.violations for name, each in findings.items()} == dict.fromkeys(CHECKS, ())
+    assert findings["none executed twice"].counts["collapsed"] == 1
+
+
+def broken() -> Mapping[str, tuple[str, Observations, str]]:
+    """Name of the case: the check that must find it, what it sees, a word of what it says."""
+    seen = good()
+    second = seen.runs[1]
+    later = T0 + 500 * SECOND_US
+    return {
+        "no record at all": ("one run per event", replace(seen, runs=without(seen.runs, 1)), "lost: no final record"),
+        "no record in MongoDB": (
+            "one run per event",
+            replace(seen, stored_runs=without(seen.stored_runs, 1)),
+            "lost: on the topic",
+        ),
+        "not yet done": (
+            "one run per event",
+            replace(seen, runs=without(seen.runs, 1), quiet=False),
+            "unfinished: no final record",
+        ),
+        "only a running record": (
+            "one run per event",
+            replace(seen, runs=(seen.runs[0], replace(second, final=False, status="running"), seen.runs[2])),
+            "lost",
+        ),
+        "a run nobody asked for": (
+            "one run per event",
+            replace(seen, runs=(*seen.runs, record("stranger", 7, later))),
+            "unexpected run of http for stranger",
+        ),
+        "another id": (
+            "one run per event",
+            replace(seen, runs=(*without(seen.runs, 1), replace(second, run="another"))),
+            "another id",
+        ),
+        "another status": (
+            "one run per event",
+            replace(seen, runs=(*without(seen.runs, 1), replace(second, status="error"))),
+            "ended error, expected success",
+        ),
+        "another answer": (
+            "one run per event",
+            replace(seen, expected=(expected_run("e-0", collected=7), *seen.expected[1:])),
+            "collected None, expected 7",
+        ),
+        "a dead letter nobody expects": (
+            "one run per event",
+            replace(seen, dead_letters=(DeadLetterSeen(Place("dlq", 0, 0), Place(JOBS, 0, 1), "", "bug: x"),)),
+            "unexpected dead letter: bug: x",
+        ),
+        "a dead letter that is missing": (
+            "one run per event",
+            replace(seen, expected=(*seen.expected, expected_run("e-9", dead=True, rows=(), calls=()))),
+            "expected a dead letter",
+        ),
+        "alive though it must be dead": (
+            "one run per event",
+            replace(seen, expected=(expected_run("e-0", dead=True), *seen.expected[1:])),
+            "ended success, expected a dead letter",
+        ),
+        "no row": ("rows once", replace(seen, rows=without(seen.rows, 1)), "is there 0 times"),
+        "two rows": ("rows once", replace(seen, rows=(*seen.rows, seen.rows[0])), "is there 2 times"),
+        "a strange row": (
+            "rows once",
+            replace(seen, rows=(*seen.rows, StoredRow(APP, "made", "x", {"event": "x"}))),
+            "no event led to it",
+        ),
+        "a second key": (
+            "one key per step",
+            replace(seen, calls=(*seen.calls, call("e-0", T0 + 20, key="another"))),
+            "several keys",
+        ),
+        "no key": (
+            "one key per step",
+            replace(seen, calls=(*seen.calls[1:], replace(seen.calls[0], key=""))),
+            "several keys, or none",
+        ),
+        "a shared key": (
+            "one key per step",
+            replace(seen, calls=(*seen.calls[:2], replace(seen.calls[2], key=seen.calls[1].key))),
+            "names several steps",
+        ),
+        "no call": ("one key per step", replace(seen, calls=without(seen.calls, 2)), "was never called"),
+        "called again without a fault": (
+            "resends explained",
+            replace(seen, faults=(), calls=(*seen.calls, call("e-2", T0 + 9 * SECOND_US))),
+            "no fault explains it",
+        ),
+        "called again before the fault": (
+            "resends explained",
+            replace(seen, calls=(call("e-0", T0 - 20), call("e-0", T0 - 10), *seen.calls[1:])),
+            "no fault explains it",
+        ),
+        "called long before the fault": (
+            "resends explained",
+            replace(seen, calls=(call("e-0", T0 - IN_FLIGHT_US - 1), *seen.calls)),
+            "no fault explains it",
+        ),
+        "called after the run had ended": (
+            "resends explained",
+            replace(seen, calls=(*seen.calls, call("e-0", T0 + SECOND_US + COMMITTED_US + 1))),
+            "no fault explains it",
+        ),
+        "woken, and called for too long": (
+            "resends explained",
+            replace(
+                seen,
+                faults=(FaultSeen("pause", "orchestrator-0", T0, T0 + SECOND_US),),
+                calls=(*seen.calls, call("e-0", T0 + SECOND_US + SETTLED_US + 1)),
+            ),
+            "no fault explains it",
+        ),
+        "more resends than calls in flight": (
+            "resends explained",
+            replace(
+                seen,
+                runs=(),
+                calls=tuple(call("e-0", T0 + n * 1000) for n in range(6)),
+            ),
+            "5 resends, more than 1 calls in flight",
+        ),
+        "once called twice": (
+            "once never twice",
+            replace(
+                seen,
+                never_twice=frozenset(("/http/call",)),
+                calls=(*seen.calls, call("e-0", T0 + 30)),
+            ),
+            "was called 2 times for e-0",
+        ),
+        "started before its predecessor": (
+            "order per lane",
+            replace(seen, runs=(seen.runs[0], replace(second, started=T0 - 1), seen.runs[2])),
+            "started before its predecessor in lane chaos/http/c1",
+        ),
+        "called before its predecessor": (
+            "order per lane",
+            replace(seen, calls=(seen.calls[0], replace(seen.calls[1], arrived=T0 + 5), seen.calls[2])),
+            "called /http/call before its predecessor",
+        ),
+        "two final statuses": (
+            "finals final",
+            replace(seen, runs=(*seen.runs, replace(second, status="error", place=Place("headrace.runs", 0, 9)))),
+            "ended in several ways",
+        ),
+        "another status in MongoDB": (
+            "finals final",
+            replace(seen, stored_runs=(stored("e-0", status="error"), *seen.stored_runs[1:])),
+            "MongoDB has it as error, the topic as success",
+        ),
+        "executed twice": (
+            "none executed twice",
+            replace(seen, runs=(*seen.runs, record("e-1", 9, later))),
+            "executed 2 times",
+        ),
+        "lag": ("nothing left", replace(seen, at_end={PARTITION: Stand(2, 3)}), "lag 1"),
+        "no rest": ("nothing left", replace(seen, quiet=False), "did not come to rest"),
+        "stuck": (
+            "no partition stuck",
+            replace(seen, at_end={PARTITION: Stand(1, 3)}),
+            "stuck",
+        ),
+        "stuck on what came later": (
+            "no partition stuck",
+            replace(seen, after_faults={PARTITION: Stand(3, 3)}, at_end={PARTITION: Stand(3, 5)}),
+            "stuck",
+        ),
+        "never committed": (
+            "no partition stuck",
+            replace(seen, after_faults={PARTITION: Stand(-1, 3)}, at_end={PARTITION: Stand(-1, 3)}),
+            "stuck",
+        ),
+        "leaked": ("nothing leaked", replace(seen, leaked=(ProcessSeen("x", 7, "still runs"),)), "still runs"),
+        "died": ("nothing died by itself", replace(seen, died=(ProcessSeen("x", 7, "ended"),)), "ended"),
+    }
+
+
+@pytest.mark.parametrize("case", broken())
+def test_what_is_broken_is_found_by_its_check(case: str) -> None:
+    check, seen, told = broken()[case]
+    violations = judge(seen)[check].violations
+    assert any(told in each.what for each in violations), violations
+    assert all(each.subject for each in violations)
+
+
+def test_every_check_has_a_case_that_it_must_find() -> None:
+    assert {check for check, _, _ in broken().values()} == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"calls": (call("e-0", T0 - 10), call("e-0", T0 + 100))},
+        {"calls": (call("e-0", T0 + 100, status=503), call("e-0", T0 + 200)), "faults": ()},
+        {
+            "calls": (call("e-0", T0 - 10), call("e-0", T0 + 8 * SECOND_US)),
+            "faults": (FaultSeen("pause", "orchestrator-0", T0, T0 + 6 * SECOND_US),),
+        },
+    ],
+    ids=["in flight when its worker died", "failed and tried again", "slept through the end of its run"],
+)
+def test_a_resend_that_has_a_reason_is_no_violation(changes: dict[str, Any]) -> None:
+    seen = replace(good(), **changes)
+    assert judge(seen)["resends explained"].violations == ()
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        (job("e-1", 1, attempt=2),),
+        (job("e-1", 1), job("e-1", 0, retry=True, place=Place("headrace.jobs.retry.5s", 0, 0))),
+        (job("e-1", 1, key="c2"),),
+        (job("e-1", 1, place=Place(JOBS, 1, 1)),),
+    ],
+    ids=["tried again", "handed over", "another lane", "another partition"],
+)
+def test_who_may_be_passed_may_be_passed(jobs: tuple[JobSeen, ...]) -> None:
+    seen = good()
+    early = replace(seen.runs[1], started=T0 - 1)
+    passed = replace(
+        seen,
+        jobs=(seen.jobs[0], *jobs, seen.jobs[2]),
+        runs=(seen.runs[0], early, seen.runs[2]),
+        calls=(seen.calls[0], replace(seen.calls[1], arrived=T0), seen.calls[2]),
+    )
+    assert judge(passed)["order per lane"].violations == ()

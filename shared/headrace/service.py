@@ -17,7 +17,7 @@ import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from headrace.contracts.cloudevents import Location
-from headrace.contracts.deadletters import Refused, dead_letter
+from headrace.contracts.deadletters import Refused, cut_key, dead_letter
 from headrace.contracts.topics import DEAD_LETTERS
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import SystemClock
@@ -147,10 +147,11 @@ class DeadLetterWriter:
         self._clock = SystemClock()
 
     def __call__(self, record: Record, type: str, message: str) -> Outgoing:
-        """The dead letter that points at `record`, keyed as the record."""
+        """The dead letter that points at `record`, keyed as the record; a key may be longer than a letter can carry."""
         location = Location(record.topic, record.partition, record.offset)
         refused = Refused(location, record.key, record.value, record.headers)
-        return Outgoing(self._topic, record.key, dead_letter(self._service, refused, type, message, self._clock.now()))
+        letter = dead_letter(self._service, refused, type, message, self._clock.now())
+        return Outgoing(self._topic, cut_key(record.key), letter)
 
 
 Build = Callable[[Settings, Loop, Storage, GroupMemory], Service]

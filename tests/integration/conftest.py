@@ -72,10 +72,10 @@ class Installation:
         servers = self.settings.kafka["bootstrap.servers"]
         return Publisher(app, prefix=self.settings.prefix, bootstrap_servers=servers)
 
-    def produce(self, topic: str, value: bytes | None, headers: Mapping[str, str]) -> None:
+    def produce(self, topic: str, value: bytes | None, headers: Mapping[str, str], key: bytes = b"key") -> None:
         """A record as any client could have made it."""
         producer = Producer({**self.settings.kafka, "message.max.bytes": MAX_MESSAGE_BYTES})
-        producer.produce(f"{self.settings.prefix}.{topic}", value, b"key", headers={**headers})
+        producer.produce(f"{self.settings.prefix}.{topic}", value, key, headers={**headers})
         assert producer.flush(DEADLINE_S) == 0
 
     def ask(self, question: Callable[[Storage], Awaitable[_T]]) -> _T:

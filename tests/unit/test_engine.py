@@ -75,7 +75,12 @@ def answer(status: int, body: bytes = b"", **headers: str) -> HttpAnswer:
 
 
 async def execute(
-    steps: list[dict[str, Any]], trigger: Any = None, http: Any = None, clock: Any = None, **more: Any
+    steps: list[dict[str, Any]],
+    trigger: Any = None,
+    http: Any = None,
+    clock: Any = None,
+    key: str = "k",
+    **more: Any,
 ) -> Outcome:
     document = parse_automation(
         {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps, **more}
@@ -83,7 +88,7 @@ async def execute(
     cause = {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": AT}
     job = Job.model_validate(
         {"format": 1, "run_id": "00000000-0000-5000-8000-000000000000", "app": "shop", "automation": "a", "version": 3,
-         "generation": 0, "segment": 0, "attempt": 1, "key": "k", "priority": "normal", "trigger": trigger or {}, "cause": cause}
+         "generation": 0, "segment": 0, "attempt": 1, "key": key, "priority": "normal", "trigger": trigger or {}, "cause": cause}
     )  # fmt: skip
     ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock or TickingClock())
     return await Orchestrator(ports).execute(compile_plan(document, 3), Started(job, Location("jobs", 0, 9), AT))
@@ -233,6 +238,14 @@ async def test_an_app_publishes_neither_reserved_types_nor_to_topics_it_was_not_
         return
     assert outcome.record["steps"][0]["status"] == "error"
     assert outcome.publications == ()
+
+
+async def test_an_event_is_published_with_a_key_that_the_matcher_accepts() -> None:
+    long = {"type": "x", "key": "{{ 'ü' * 600 }}", "data": {}}
+    refused = await execute([{"id": "p", "use": "event.publish", "with": long}])
+    assert refused.record["steps"][0]["status"] == "error"
+    by_the_job = await execute([{"id": "p", "use": "event.publish", "with": {"type": "x"}}], key="\\xff" * 1_000)
+    assert by_the_job.publications[0].key == b"\\xff" * 256
 
 
 CALL = {

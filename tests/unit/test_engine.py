@@ -209,6 +209,21 @@ async def test_a_value_too_large_for_a_record_is_cut_with_a_marker_that_says_so(
     assert len(encode_record(many.record)) < 1 << 20
 
 
+@pytest.mark.parametrize("number", [1 << 63, (1 << 64) - 1, 1 << 64, -(1 << 63) - 1])
+async def test_an_integer_that_mongodb_cannot_hold_is_kept_as_text(number: int) -> None:
+    values = {"n": number, "deep": [{"n": number}]}
+    outcome = await execute([{"id": "a", "collect": "{{ trigger.v }}"}, log("b", "{{ trigger.v.n }}")], {"v": values})
+    stored = orjson.loads(encode_record(outcome.record))
+    assert stored["collected"] == {"n": str(number), "deep": [{"n": str(number)}]}
+    assert outcome.record.get("collected") == values
+
+
+@pytest.mark.parametrize("number", [(1 << 63) - 1, -(1 << 63), 0.1234567890123456789, "9" * 30])
+async def test_what_mongodb_can_hold_is_kept_as_it_is(number: object) -> None:
+    outcome = await execute([{"id": "a", "collect": "{{ trigger.v }}"}], {"v": number})
+    assert orjson.loads(encode_record(outcome.record))["collected"] == number
+
+
 async def test_a_published_event_goes_to_the_runs_own_app_and_leaves_with_the_record() -> None:
     publish = {
         "id": "p",

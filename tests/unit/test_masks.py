@@ -17,7 +17,7 @@ HIDDEN = [
 @pytest.mark.parametrize("body", ["json", "form"])
 @pytest.mark.parametrize("name", HIDDEN)
 def test_a_credential_in_a_body_does_not_stand_in_the_record(body: str, name: str) -> None:
-    inputs = {body: {name: "hunter2", "user": "ann", "list": [{name: ["hunter2"], "n": 1}]}}
+    inputs: dict[str, Any] = {body: {name: "hunter2", "user": "ann", "list": [{name: ["hunter2"], "n": 1}]}}
     stored: Any = masked(inputs)[body]
     assert stored == {name: "***", "user": "ann", "list": [{name: "***", "n": 1}]}
     assert inputs[body][name] == "hunter2"

@@ -42,11 +42,13 @@ def until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)  # state of other processes: there is nothing here to await
 
 
-def run_headrace(settings: Settings, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run_headrace(
+    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200
+) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a user would, with the settings as its environment."""
     values = settings_environment(settings)
     environment = {name: value for name, value in os.environ.items() if name not in values}
-    environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": "200"}
+    environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": str(columns)}
     argv = [str(Path(sys.executable).parent / "headrace"), *arguments]
     return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=DEADLINE_S)
 
@@ -63,9 +65,9 @@ class Installation:
         parsed = [parse_automation(document) for document in documents]
         self.ask(lambda storage: applying.apply(self.settings, storage, parsed, "test"))
 
-    def headrace(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def headrace(self, *arguments: str, stdin: str = "", columns: int = 200) -> subprocess.CompletedProcess[str]:
         """Runs the command line against it."""
-        return run_headrace(self.settings, *arguments, stdin=stdin)
+        return run_headrace(self.settings, *arguments, stdin=stdin, columns=columns)
 
     def publisher(self, app: str) -> Publisher:
         """The SDK, connected to it."""

@@ -14,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
 import uvloop
+from confluent_kafka import KafkaException
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from headrace.contracts.cloudevents import Location
@@ -164,15 +165,17 @@ def main(name: str, build: Build) -> None:
         _configure_log(settings, name)
         log = structlog.get_logger()
         check_topics(settings.kafka, topic_specs(settings))
-    except (SettingsError, StreamFailed) as error:
+        _spare_the_collector()
+        loop = Loop()
+        storage = loop.run(_open(settings))
+        service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+        port = serve_ops(settings, name, service)
+    except SettingsError as error:
         sys.exit(_fail(error, EXIT_SETTINGS))
-    _spare_the_collector()
-    loop = Loop()
-    storage = loop.run(_open(settings))
-    service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+    except (StreamFailed, Unavailable, KafkaException) as error:
+        sys.exit(_fail(error, EXIT_FAILED))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: service.stop())
-    port = serve_ops(settings, name, service)
     log.info("started", ops_port=port, slot=settings.slot)
     try:
         service.run()
@@ -185,7 +188,7 @@ def main(name: str, build: Build) -> None:
 
 
 def serve_ops(settings: Settings, name: str, service: Service) -> int:
-    """Serves /healthz, /readyz and /metrics in a thread; answers the port."""
+    """Serves /healthz, /readyz and /metrics in a thread; answers the port. Raises SettingsError if it is in use."""
 
     def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
@@ -202,7 +205,13 @@ def serve_ops(settings: Settings, name: str, service: Service) -> int:
         start(status, [("Content-Type", "text/plain")])
         return [status.encode()]
 
-    server = make_server(settings.ops_host, settings.ops_port, app, WSGIServer, _Quiet)
+    try:
+        server = make_server(settings.ops_host, settings.ops_port, app, WSGIServer, _Quiet)
+    except OSError as error:
+        address = f"{settings.ops_host}:{settings.ops_port}"
+        raise SettingsError(
+            f"HEADRACE_OPS_PORT: {address} cannot be served ({error.strerror}); another port, or 0 for a free one, can"
+        ) from None
     threading.Thread(target=server.serve_forever, name="ops", daemon=True).start()
     return server.server_port
 
@@ -224,7 +233,9 @@ async def _open(settings: Settings) -> Storage:
 
 
 def _fail(error: Exception, code: int) -> int:
-    structlog.get_logger().error("cannot run", reason=str(error))
+    # What Kafka's client raises holds its error; as text it would be a Python object.
+    reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+    structlog.get_logger().error("cannot run", reason=reason)
     return code
 
 

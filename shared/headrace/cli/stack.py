@@ -9,11 +9,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from headrace.cli.output import Json, console, print_json, print_table
+from headrace.cli.output import Json, UsageError, console, print_json, print_table
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
 from headrace.installation import READS, topic_specs
-from headrace.settings import Settings, SettingsError, load_settings
+from headrace.settings import Settings, load_settings
 from headrace.streams.admin import make_topics
 
 
@@ -92,7 +92,7 @@ def doctor(as_json: Json = False) -> None:
 def service(name: Annotated[str, typer.Argument(help="trigger_matcher, orchestrator or recorder")]) -> None:
     """Run one service until SIGTERM; serves /healthz, /readyz and /metrics."""
     if name not in READS or find_spec(f"services.{name}") is None:
-        raise SettingsError(f"unknown service {name!r}; known are {', '.join(READS)}")
+        raise UsageError(f"unknown service {name!r}; known are {', '.join(READS)}")
     runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)
 
 

@@ -1,11 +1,13 @@
 """The command line as scripts and people meet it."""
 
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 from conftest import Installation, run_headrace
+from pydantic import SecretStr
 
 from headrace.cli.output import Failed
 from headrace.cli.runs import _find
@@ -156,6 +158,23 @@ def test_a_wrong_setting_is_wrong_usage_in_every_command(
     done = run_headrace(settings.model_copy(update={"partitions": "none"}), *command)
     assert done.returncode == 2
     assert "HEADRACE_PARTITIONS" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_service_that_cannot_reach_mongodb_says_so_and_fails(topics: Settings) -> None:
+    away = topics.model_copy(update={"mongodb_uri": SecretStr("mongodb://127.0.0.1:1")})
+    done = run_headrace(away, "service", "recorder")
+    assert done.returncode == 1
+    assert "MongoDB is away" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_port_in_use_is_named_with_its_setting(topics: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_headrace(topics.model_copy(update={"ops_port": port}), "service", "trigger_matcher")
+    assert done.returncode == 2
+    assert f"HEADRACE_OPS_PORT: 127.0.0.1:{port} cannot be served" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from typing import Annotated, NamedTuple
 
 import typer
+from confluent_kafka import KafkaException
 
 from headrace.cli.output import Json, UsageError, console, print_json, print_table
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
 from headrace.installation import READS, topic_specs
 from headrace.settings import Settings, load_settings
+from headrace.streams import StreamFailed
 from headrace.streams.admin import make_topics
 
 
@@ -40,12 +42,16 @@ def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> 
 
     with start_stack(settings, on_progress=tell, fresh=fresh) as stack:
         connected = stack.settings
-        make_topics(connected.kafka, topic_specs(connected))
+        try:
+            make_topics(connected.kafka, topic_specs(connected))
+        except (StreamFailed, KafkaException):
+            stack.check()  # a broker that died is the better reason
+            raise
         services = Supervisor(connected, settings.state_dir / "logs")
         try:
             for name in READS:
                 services.start_service(name)
-            services.wait_ready()
+            services.wait_ready(check=stack.check)
             tell(f"services: {', '.join(READS)} ready")
             yield Running(connected, stack, services)
         finally:

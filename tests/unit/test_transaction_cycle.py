@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from headrace.streams import Outgoing, Record, StreamFailed
+from headrace.streams import Outgoing, Record, StreamFailed, transactions
 from headrace.streams.batch import BatchProgress
 from headrace.streams.commit_metadata import Tokens
 from headrace.streams.records import Outcome
@@ -41,6 +41,8 @@ class FakeProducer:
         self._broker = broker
         self._values: list[bytes | None] = []
         self._offsets: list[TopicPartition] = []
+        self._is_sweeping = True
+        """The first transaction of a producer is one of nothing; see TransactionCycle."""
         broker.producers += 1
 
     def init_transactions(self, timeout: float) -> None:
@@ -70,6 +72,9 @@ class FakeProducer:
         self._broker.offsets |= {(each.topic, each.partition): each for each in self._offsets}
 
     def _step(self, call: str, effect: Callable[[], None]) -> None:
+        if self._is_sweeping and call != "init":
+            self._is_sweeping = call != "abort"
+            return
         error, happened = self._broker.trouble(call)
         if happened:
             effect()
@@ -84,6 +89,7 @@ class FakeIntake:
         self.commit_lock = threading.Lock()
         self.epochs = {("in", 0): 1, ("in", 1): 2}
         self.group_metadata = object()
+        self.any_partition = ("in", 0)
         self._broker = broker
 
     def holds(self, partition: tuple[str, int], epoch: int) -> bool:
@@ -125,6 +131,24 @@ def intake(broker: Broker) -> FakeIntake:
 @pytest.fixture
 def cycle(broker: Broker, intake: FakeIntake) -> TransactionCycle:
     return TransactionCycle(cast(Any, lambda: FakeProducer(broker)), cast(Any, intake), letter, threading.Event())
+
+
+def test_a_client_that_never_comes_back_is_given_up_and_its_outcome_committed_by_another(
+    broker: Broker, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "PATIENCE_S", 0.05)
+    never = threading.Event()
+
+    class Stuck(FakeProducer):
+        def send_offsets_to_transaction(self, offsets: list[TopicPartition], metadata: object, timeout: float) -> None:
+            if not self._is_sweeping and broker.producers == 1:
+                never.wait()
+            super().send_offsets_to_transaction(offsets, metadata, timeout)
+
+    cycle = TransactionCycle(cast(Any, lambda: Stuck(broker)), cast(Any, intake), letter, threading.Event())
+    assert cycle.commit(outcomes((0, 5), (1, 8), (0, 6)), BatchProgress({}))
+    assert broker.values == ALL
+    assert broker.producers == 2
 
 
 ALL = [b"0/5", b"1/8", b"0/6"]

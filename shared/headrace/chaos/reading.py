@@ -48,7 +48,9 @@ def read_stands(settings: Settings) -> Stands:
     stands: dict[PartitionOf, Stand] = {}
     for service in READS:
         group = group_name(settings, service)
-        consumer = Consumer({**settings.kafka, "group.id": group, "isolation.level": "read_committed"})
+        # Silent: the broker may be away, and that is known.
+        properties = {"group.id": group, "isolation.level": "read_committed", "log_level": 0}
+        consumer = Consumer({**settings.kafka, **properties})
         try:
             partitions = [
                 TopicPartition(topic, number)

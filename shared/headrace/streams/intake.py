@@ -28,6 +28,9 @@ POLL_WAIT_S = 0.1
 COMMITTED_TIMEOUT_S = 15.0
 """An offset under an open transaction is told once that has ended: transaction.timeout.ms (3 s) and the clean-up."""
 
+ASSIGN_TIMEOUT_S = 240.0
+"""How long an assignment waits for its offsets. Past max.poll.interval.ms (300 s) we would be thrown out anyway."""
+
 REVOKE_WAIT_S = 5.0
 """How long a revocation waits for a transaction under way; far below max.poll.interval.ms (300 s)."""
 
@@ -119,7 +122,7 @@ class Intake:
         position, and only this passes the markers that its predecessor left behind the last record."""
         self._epochs: dict[Partition, int] = {}
         self._last_epoch = 0
-        self._group_metadata: object = None
+        self._group_metadata: object = consumer.consumer_group_metadata()
         self._requests: SimpleQueue[tuple[list[TopicPartition], Future[list[TopicPartition]]]] = SimpleQueue()
         self._failure: StreamFailed | None = None
         self._stopping = threading.Event()
@@ -178,6 +181,11 @@ class Intake:
     def holds(self, partition: Partition, epoch: int) -> bool:
         """Whether the partition is still assigned as it was in `epoch`. Decisive only under `commit_lock`."""
         return self._epochs.get(partition) == epoch
+
+    @property
+    def any_partition(self) -> Partition:
+        """One of those that the group reads, assigned to us or not."""
+        return self._topics[0], 0
 
     @property
     def group_metadata(self) -> object:
@@ -308,8 +316,23 @@ class Intake:
             except KafkaException as error:
                 answer.set_exception(error)
 
+    def _committed_at_last(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The committed offsets, though the coordinator be away for a while."""
+        deadline = time.monotonic() + ASSIGN_TIMEOUT_S
+        while True:
+            try:
+                return committed(consumer, partitions, COMMITTED_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise StreamFailed(
+                        f"the committed offsets of group {self._group} cannot be read: {error.args[0]}. If Kafka is "
+                        "well, a transaction of a worker that is gone may hold them back: start that slot once"
+                    ) from None
+                self._log.warning("committed offsets not known yet", error=str(error.args[0]))
+                self.last_beat = time.monotonic()
+
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        offsets = committed(consumer, partitions, COMMITTED_TIMEOUT_S)
+        offsets = self._committed_at_last(consumer, partitions)
         for found in offsets:
             if found.error is not None:
                 raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
@@ -382,6 +405,22 @@ _HOPELESS = frozenset(
     )
 )
 """Errors that no waiting mends: the operator must."""
+
+
+_PASSING = frozenset(
+    (
+        KafkaError._TIMED_OUT,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._WAIT_COORD,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._TRANSPORT,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._ALL_BROKERS_DOWN,  # pyright: ignore[reportPrivateUsage]
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.REQUEST_TIMED_OUT,
+    )
+)
+"""Errors that go when the coordinator is back, or a transaction has ended."""
 
 
 def _point(found: TopicPartition) -> CommitPoint:

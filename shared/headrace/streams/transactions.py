@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from headrace.streams import metrics
+from headrace.streams.bounded import Bounded
 from headrace.streams.commit_metadata import CommitPoint, Tokens, encode, token_of
 from headrace.streams.errors import StreamFailed
 from headrace.streams.intake import Intake
@@ -24,6 +26,9 @@ from headrace.streams.records import Outcome, Outgoing, Partition, Record
 
 COMMIT_TIMEOUT_S = 5.0
 """A commit that takes longer than TRANSACTION_TIMEOUT_MS and a round trip can only be unknown."""
+
+PATIENCE_S = COMMIT_TIMEOUT_S + 1.0
+"""After this a call has forgotten its time-out."""
 
 INIT_TIMEOUT_S = 10.0
 """One try to initialise; tries follow each other until the coordinator is back."""
@@ -83,6 +88,7 @@ class TransactionCycle:
         self._dead_letter = dead_letter
         self._stop = stop
         self._producer: Producer | None = None
+        self._bounded = Bounded()
         self._tokens = Tokens()
         self._token = ""
         self._record_error: KafkaError | None = None
@@ -116,6 +122,7 @@ class TransactionCycle:
     def close(self) -> None:
         """Ends an open transaction, if there is one."""
         self._discard()
+        self._bounded.close()
 
     def prepare(self) -> None:
         """Opens the producer: ends a transaction that an earlier process with this id left open. Waits for Kafka."""
@@ -168,18 +175,18 @@ class TransactionCycle:
                 for output in outcome.outputs:
                     self._produce(producer, output)
                     produced += 1
-            producer.send_offsets_to_transaction(
-                [
-                    TopicPartition(*partition, point.offset, encode(point, self._token))
-                    for partition, point in points.items()
-                ],
-                self._intake.group_metadata,
-                COMMIT_TIMEOUT_S,
-            )
+            offsets = [
+                TopicPartition(*partition, point.offset, encode(point, self._token))
+                for partition, point in points.items()
+            ]
+            metadata = self._intake.group_metadata
+            self._bounded(lambda: producer.send_offsets_to_transaction(offsets, metadata, COMMIT_TIMEOUT_S), PATIENCE_S)
             committing = True
-            producer.commit_transaction(COMMIT_TIMEOUT_S)
+            self._bounded(lambda: producer.commit_transaction(COMMIT_TIMEOUT_S), PATIENCE_S)
         except KafkaException as raised:
             return self._classify(producer, raised.args[0], committing), produced
+        except TimeoutError:
+            return self._give_up(committing), produced
         return _End.COMMITTED, produced
 
     def _produce(self, producer: Producer, output: Outgoing) -> None:
@@ -204,12 +211,23 @@ class TransactionCycle:
             self._record_error = error
         if error.txn_requires_abort() or (by_record and not error.fatal() and not committing):
             try:
-                producer.abort_transaction(COMMIT_TIMEOUT_S)
+                self._bounded(lambda: producer.abort_transaction(COMMIT_TIMEOUT_S), PATIENCE_S)
             except KafkaException as raised:
                 self._log.warning("abort failed", error=str(raised.args[0]))
                 self._discard()
+            except TimeoutError:
+                self._give_up(committing)
             return _End.RECORD if by_record else _End.ABORTED
         self._discard()
+        metrics.FENCED.inc()
+        return _End.UNKNOWN if committing else _End.ABORTED
+
+    def _give_up(self, committing: bool) -> _End:
+        """The client does not come back from a call. A new producer fences this one, whatever it still does."""
+        self._log.error(
+            "the client did not return within its time-out; its producer is given up", committing=committing
+        )
+        self._producer = None
         metrics.FENCED.inc()
         return _End.UNKNOWN if committing else _End.ABORTED
 
@@ -255,7 +273,9 @@ class TransactionCycle:
         while self._producer is None:
             producer = self._open_producer()
             try:
-                producer.init_transactions(INIT_TIMEOUT_S)
+                self._bounded(partial(self._initialise, producer), INIT_TIMEOUT_S + 2 * PATIENCE_S)
+            except TimeoutError:
+                self._log.error("the client did not return from init_transactions")
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
                 if error.code() in _UNFIXABLE:
@@ -266,6 +286,24 @@ class TransactionCycle:
             else:
                 self._producer = producer
         return self._producer
+
+    def _initialise(self, producer: Producer) -> None:
+        """Ends what an earlier producer with this id left open, once by the coordinator and once by ourselves.
+
+        A broker that was killed can forget the marker that ends a transaction in the group's partition of offsets
+        (seen with Kafka 4.4: the transaction was complete, its offsets stayed pending, and those of the group could not
+        be read any more). The markers of a transaction of nothing, aborted, end those too.
+        """
+        producer.init_transactions(INIT_TIMEOUT_S)
+        producer.begin_transaction()
+        try:
+            nothing = [TopicPartition(*self._intake.any_partition, 0)]
+            producer.send_offsets_to_transaction(nothing, self._intake.group_metadata, COMMIT_TIMEOUT_S)
+        except KafkaException as raised:
+            # Expected where we are no member of the group yet, or no more.
+            if not raised.args[0].txn_requires_abort():
+                raise
+        producer.abort_transaction(COMMIT_TIMEOUT_S)
 
     def _discard(self) -> None:
         if self._producer is not None:

@@ -179,7 +179,7 @@ def main(name: str, build: Build) -> None:
     log.info("started", ops_port=port, slot=settings.slot)
     try:
         service.run()
-    except StreamFailed as error:
+    except (StreamFailed, KafkaException) as error:
         sys.exit(_fail(error, EXIT_FAILED))
     finally:
         storage.close()

@@ -9,6 +9,7 @@ from headrace.contracts import limits
 from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_event
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import job_key
+from headrace.contracts.representable import refuse_unrepresentable
 from headrace.contracts.rows import read_row_change, row_id_of
 from headrace.contracts.topics import JOBS, ROWS
 from headrace.matching import Index, Match, MatchError, match_event, match_row
@@ -45,12 +46,17 @@ class RecordMatcher:
     def _match(self, record: Record) -> list[Outgoing]:
         try:
             event, found = self._find(record)
+            made = [self._outgoing(record, event, each) for each in found]
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
         self._fired += bool(found)
-        return [self._outgoing(record, event, each) for each in found]
+        return made
 
     def _find(self, record: Record) -> tuple[Event, list[Match | MatchError]]:
+        if len(record.key or b"") > limits.ATTRIBUTE:
+            raise ContractError(
+                "over_limit", f"the record's key has {len(record.key or b'')} bytes; {limits.ATTRIBUTE} are accepted"
+            )
         location = Location(record.topic, record.partition, record.offset)
         event = read_event(record.headers, location, record.timestamp_ms)
         key = "" if record.key is None else record.key.decode(errors="backslashreplace")
@@ -66,12 +72,21 @@ class RecordMatcher:
         if isinstance(found, MatchError):
             return self._dead_letter(record, found.type, found.message)
         document = found.definition.live.document
+        value = _job_value(found)
         self._made[document.priority] += 1
         headers = [("traceparent", event.traceparent.encode())] if event.traceparent else []
         if event.replay:
             headers.append((REPLAY_HEADER, event.replay.encode()))
         key = job_key(document.app, document.name, found.key).encode()
-        return Outgoing(self._jobs[document.priority], key, orjson.dumps(found.job, option=orjson.OPT_UTC_Z), headers)
+        return Outgoing(self._jobs[document.priority], key, value, headers)
+
+
+def _job_value(match: Match) -> bytes:
+    try:
+        return orjson.dumps(match.job, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError as error:
+        # What was read may still be more than can be written; the error names the kind of value, and quotes none.
+        raise ContractError("not_representable", f"event: its data cannot be written into a job ({error})") from None
 
 
 def _body(record: Record) -> object:
@@ -81,6 +96,7 @@ def _body(record: Record) -> object:
         raise ContractError(
             "over_limit", f"the event's body has {len(record.value)} bytes; {limits.EVENT_BODY} are accepted"
         )
+    refuse_unrepresentable(record.value, "event")
     try:
         return orjson.loads(record.value)
     except orjson.JSONDecodeError as error:

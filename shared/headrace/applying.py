@@ -5,8 +5,10 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from pydantic_core import PydanticSerializationError
 
-from headrace.contracts.automation import Automation, LiveAutomation
+from headrace.contracts import limits
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.engine import compile_plan
 from headrace.installation import group_name
@@ -14,6 +16,7 @@ from headrace.matching import compile_definition
 from headrace.settings import Settings
 from headrace.storage import Saved, Storage
 from headrace.streams.admin import committed_offsets, member_client_ids
+from headrace.streams.config import MAX_MESSAGE_BYTES
 
 LIVE_TIMEOUT_S = 20.0
 """A matcher commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
@@ -26,16 +29,23 @@ class NotLive(Exception):
 
 
 def check(automation: Automation) -> None:
-    """Compiles all of it, to refuse now what could not run later; raises LanguageError."""
-    compile_plan(automation, 0)
-    compile_definition(LiveAutomation(format=1, revision=0, version=0, state="enabled", document=automation))
+    """Refuses now what could not run, or not be published, later; raises LanguageError, DocumentError."""
+    live = LiveAutomation(format=1, revision=0, version=0, state="enabled", document=automation)
+    try:
+        compile_plan(automation, 0)
+        compile_definition(live)
+        size = len(_encoded(live))
+    except (RecursionError, PydanticSerializationError):
+        raise DocumentError(f"{automation.id}: the document is nested too deeply") from None
+    if size > limits.EVENT_BODY:
+        raise DocumentError(f"{automation.id}: the document has {size} bytes; {limits.EVENT_BODY} are accepted")
 
 
 async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
     """Saves and publishes; returns when every living matcher has all of them.
 
     Idempotent: the same document again makes no version, but is published again in case an earlier try was cut short.
-    Raises LanguageError (then nothing was saved), PlatformUnavailable, NotLive.
+    Raises LanguageError and DocumentError (then nothing was saved), PlatformUnavailable, NotLive.
     """
     for automation in automations:
         check(automation)
@@ -57,15 +67,25 @@ def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, in
             partition = int(message.partition() or 0)
             ends[partition] = max(ends.get(partition, 0), int(message.offset() or 0) + 1)
 
-    producer = Producer({**settings.kafka, "enable.idempotence": True, "partitioner": "murmur2_random"})
+    producer = Producer(
+        {
+            **settings.kafka,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+        }
+    )
     topic = AUTOMATIONS.full_name(settings.prefix)
     for each in live:
-        value = each.model_dump_json(by_alias=True, exclude_defaults=True).encode()
-        producer.produce(topic, value, each.document.id.encode(), on_delivery=delivered)
+        producer.produce(topic, _encoded(each), each.document.id.encode(), on_delivery=delivered)
     producer.flush()
     if errors:
         raise KafkaException(errors[0])
     return ends
+
+
+def _encoded(live: LiveAutomation) -> bytes:
+    return live.model_dump_json(by_alias=True, exclude_defaults=True).encode()
 
 
 async def _wait_for_matchers(settings: Settings, ends: dict[int, int]) -> None:

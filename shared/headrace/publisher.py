@@ -20,6 +20,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import ROW_TYPES, Event, event_headers, is_name
+from headrace.contracts.errors import ContractError
+from headrace.contracts.representable import refuse_unrepresentable
 from headrace.contracts.rows import row_key
 
 DELIVERY_TIMEOUT_MS = 30_000
@@ -31,6 +33,10 @@ RESERVED = "headrace."
 
 class PublishError(Exception):
     """The event was refused before it was sent, or Kafka did not confirm it; the message says which and why."""
+
+
+class NotPublishable(PublishError):
+    """The event was refused: it would never be accepted, however often it is sent."""
 
 
 class Published(NamedTuple):
@@ -58,9 +64,9 @@ class _Submitter:
         if not servers:
             raise PublishError("no Kafka address: give bootstrap_servers or set KAFKA_BOOTSTRAP_SERVERS")
         if not is_name(app):
-            raise PublishError(f"app {app!r}: an app's name is made of a-z, 0-9, '_' and '-'")
-        self._app = app
-        self._source = source or f"headrace-sdk/{app}"
+            raise NotPublishable(f"app {app!r}: an app's name is made of a-z, 0-9, '_' and '-'")
+        self._app = _attribute("app", app)
+        self._source = _attribute("source", source or f"headrace-sdk/{app}")
         self._prefix = prefix
         self._producer = Producer(
             {
@@ -78,6 +84,9 @@ class _Submitter:
             }
         )
         self._closing = threading.Event()
+        self._open = True
+        self._handing_over = threading.Lock()
+        """Held while a record is handed to the client: none comes between the last flush and the end of the poller."""
         self._poller = threading.Thread(target=self._poll, name="headrace-publisher", daemon=True)
         self._poller.start()
 
@@ -96,13 +105,11 @@ class _Submitter:
         The same `id` again is the same event: automations run once for it. Events with the same `key` stay in order.
         Raises PublishError for what would never be accepted.
         """
-        if not type or type.startswith(RESERVED):
-            raise PublishError(f"event type {type!r}: must not be empty nor begin with {RESERVED!r}")
+        if not type or _attribute("type", type).startswith(RESERVED):
+            raise NotPublishable(f"event type {type!r}: must not be empty nor begin with {RESERVED!r}")
         event = self._event(type, id, time, subject)
-        value = _encoded(data)
-        if len(value) > limits.EVENT_BODY:
-            raise PublishError(f"the event's body has {len(value)} bytes; {limits.EVENT_BODY} are accepted")
-        return self._submit("events", event, None if key is None else key.encode(), value)
+        value = _encoded(data, "the event's body", limits.EVENT_BODY)
+        return self._submit("events", event, None if key is None else _attribute("key", key).encode(), value)
 
     def submit_row(
         self,
@@ -118,31 +125,36 @@ class _Submitter:
         deletion. Raises PublishError for what would never be accepted."""
         op: Literal["c", "u", "d"]
         if after is None and before is None:
-            raise PublishError("a row change has `before`, `after` or both")
+            raise NotPublishable("a row change has `before`, `after` or both")
+        for name, image in (("before", before), ("after", after)):
+            if image is not None and not isinstance(image, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise NotPublishable(f"a row maps columns to values; `{name}` is a {type(image).__name__}")
         op = "c" if before is None else "d" if after is None else "u"
         if not is_name(table):
-            raise PublishError(f"table {table!r}: a table's name is made of a-z, 0-9, '_' and '-'")
+            raise NotPublishable(f"table {table!r}: a table's name is made of a-z, 0-9, '_' and '-'")
+        key = _attribute("row's key app/table/id", row_key(self._app, table, row_id)).encode()
         event = self._event(ROW_TYPES[op], id, time, f"{table}/{row_id}")
         milliseconds = int(event.time.timestamp() * 1000)
         source = {"connector": "headrace", "db": self._app, "table": table, "ts_ms": milliseconds}
-        value = _encoded({"op": op, "before": before, "after": after, "source": source, "ts_ms": milliseconds})
-        if len(value) > limits.RECORD:
-            raise PublishError(f"the row change has {len(value)} bytes; {limits.RECORD} are accepted")
-        return self._submit("rows", event, row_key(self._app, table, row_id).encode(), value)
+        change = {"op": op, "before": before, "after": after, "source": source, "ts_ms": milliseconds}
+        return self._submit("rows", event, key, _encoded(change, "the row change", limits.RECORD))
 
     def flush(self) -> None:
         """Returns when everything handed over is confirmed or has failed."""
         self._producer.flush()
 
     def close(self) -> None:
-        """Flushes and ends."""
+        """Flushes and ends; what is handed over from now on is refused."""
+        with self._handing_over:
+            self._open = False
         self.flush()
         self._closing.set()
         self._poller.join()
 
     def _event(self, type: str, id: str | None, time: datetime | None, subject: str) -> Event:
         at = time or datetime.now(UTC)
-        return Event(id or str(uuid4()), self._source, type, at, subject, self._app, "", "")
+        id = _attribute("id", id) if id else str(uuid4())
+        return Event(id, self._source, type, at, _attribute("subject", subject), self._app, "", "")
 
     def _submit(self, topic: str, event: Event, key: bytes | None, value: bytes) -> "Future[Published]":
         done: Future[Published] = Future()
@@ -154,11 +166,15 @@ class _Submitter:
                 place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
                 done.set_result(Published(event.id, *place))
 
+        headers: list[tuple[str, str | bytes | None]] = [*event_headers(event)]
         while True:
             try:
-                self._producer.produce(
-                    f"{self._prefix}.{topic}", value, key, headers=list(event_headers(event)), on_delivery=delivered
-                )
+                with self._handing_over:
+                    if not self._open:
+                        raise PublishError("the publisher is closed")
+                    self._producer.produce(
+                        f"{self._prefix}.{topic}", value, key, headers=headers, on_delivery=delivered
+                    )
             except BufferError:
                 self._producer.poll(0.1)  # full: the sender waits for Kafka instead of filling memory
             except KafkaException as error:
@@ -233,8 +249,28 @@ class AsyncPublisher(_Submitter):
         await asyncio.to_thread(self.close)
 
 
-def _encoded(data: object) -> bytes:
+def _attribute(name: str, text: str) -> str:
+    """`text`, if it can be a header or a key."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise NotPublishable(f"the {name} is a {type(text).__name__}; expected text")
     try:
-        return orjson.dumps(data)
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise NotPublishable(f"the {name} holds half of a surrogate pair, which is no text") from None
+    if size > limits.ATTRIBUTE:
+        raise NotPublishable(f"the {name} has {size} bytes; {limits.ATTRIBUTE} are accepted")
+    return text
+
+
+def _encoded(data: object, what: str, most: int) -> bytes:
+    try:
+        value = orjson.dumps(data)
     except orjson.JSONEncodeError as error:
-        raise PublishError(f"the data cannot be JSON: {error}") from None
+        raise NotPublishable(f"the data cannot be JSON: {error}") from None
+    if len(value) > most:
+        raise NotPublishable(f"{what} has {len(value)} bytes; {most} are accepted")
+    try:
+        refuse_unrepresentable(value, what)
+    except ContractError as error:
+        raise NotPublishable(error.message) from None
+    return value

@@ -14,10 +14,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
 import uvloop
+from confluent_kafka import KafkaException
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from headrace.contracts.cloudevents import Location
-from headrace.contracts.deadletters import Refused, dead_letter
+from headrace.contracts.deadletters import Refused, cut_key, dead_letter
 from headrace.contracts.topics import DEAD_LETTERS
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import SystemClock
@@ -147,10 +148,11 @@ class DeadLetterWriter:
         self._clock = SystemClock()
 
     def __call__(self, record: Record, type: str, message: str) -> Outgoing:
-        """The dead letter that points at `record`, keyed as the record."""
+        """The dead letter that points at `record`, keyed as the record; a key may be longer than a letter can carry."""
         location = Location(record.topic, record.partition, record.offset)
         refused = Refused(location, record.key, record.value, record.headers)
-        return Outgoing(self._topic, record.key, dead_letter(self._service, refused, type, message, self._clock.now()))
+        letter = dead_letter(self._service, refused, type, message, self._clock.now())
+        return Outgoing(self._topic, cut_key(record.key), letter)
 
 
 Build = Callable[[Settings, Loop, Storage, GroupMemory], Service]
@@ -163,19 +165,21 @@ def main(name: str, build: Build) -> None:
         _configure_log(settings, name)
         log = structlog.get_logger()
         check_topics(settings.kafka, topic_specs(settings))
-    except (SettingsError, StreamFailed) as error:
+        _spare_the_collector()
+        loop = Loop()
+        storage = loop.run(_open(settings))
+        service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+        port = serve_ops(settings, name, service)
+    except SettingsError as error:
         sys.exit(_fail(error, EXIT_SETTINGS))
-    _spare_the_collector()
-    loop = Loop()
-    storage = loop.run(_open(settings))
-    service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+    except (StreamFailed, Unavailable, KafkaException) as error:
+        sys.exit(_fail(error, EXIT_FAILED))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: service.stop())
-    port = serve_ops(settings, name, service)
     log.info("started", ops_port=port, slot=settings.slot)
     try:
         service.run()
-    except StreamFailed as error:
+    except (StreamFailed, KafkaException) as error:
         sys.exit(_fail(error, EXIT_FAILED))
     finally:
         storage.close()
@@ -184,7 +188,7 @@ def main(name: str, build: Build) -> None:
 
 
 def serve_ops(settings: Settings, name: str, service: Service) -> int:
-    """Serves /healthz, /readyz and /metrics in a thread; answers the port."""
+    """Serves /healthz, /readyz and /metrics in a thread; answers the port. Raises SettingsError if it is in use."""
 
     def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
@@ -201,7 +205,13 @@ def serve_ops(settings: Settings, name: str, service: Service) -> int:
         start(status, [("Content-Type", "text/plain")])
         return [status.encode()]
 
-    server = make_server(settings.ops_host, settings.ops_port, app, WSGIServer, _Quiet)
+    try:
+        server = make_server(settings.ops_host, settings.ops_port, app, WSGIServer, _Quiet)
+    except OSError as error:
+        address = f"{settings.ops_host}:{settings.ops_port}"
+        raise SettingsError(
+            f"HEADRACE_OPS_PORT: {address} cannot be served ({error.strerror}); another port, or 0 for a free one, can"
+        ) from None
     threading.Thread(target=server.serve_forever, name="ops", daemon=True).start()
     return server.server_port
 
@@ -223,7 +233,9 @@ async def _open(settings: Settings) -> Storage:
 
 
 def _fail(error: Exception, code: int) -> int:
-    structlog.get_logger().error("cannot run", reason=str(error))
+    # What Kafka's client raises holds its error; as text it would be a Python object.
+    reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+    structlog.get_logger().error("cannot run", reason=reason)
     return code
 
 

@@ -13,6 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 
 
+MOST_DAYS = 24_855
+"""Of a retention: 68 years, what MongoDB's TTL index takes (2^31 - 1 seconds)."""
+
+
 class SettingsError(ValueError):
     """A setting is wrong; the message names the environment variable and what it takes."""
 
@@ -30,8 +34,8 @@ class Settings(BaseSettings):
     """Begins the names of topics, groups, transactional ids and databases, so that installations share a cluster."""
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=15)
-    retention_days: float = Field(default=7, gt=0)
-    runs_retention_days: float = Field(default=30, gt=0)
+    retention_days: float = Field(default=7, gt=0, le=MOST_DAYS, allow_inf_nan=False)
+    runs_retention_days: float = Field(default=30, gt=0, le=MOST_DAYS, allow_inf_nan=False)
     """How long MongoDB keeps run records; the TTL index on `runs.recorded_at`."""
     state_dir: Path = Path(".headrace")
     """Where the embedded stack keeps its data and logs."""

@@ -42,11 +42,13 @@ def until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)  # state of other processes: there is nothing here to await
 
 
-def run_headrace(settings: Settings, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run_headrace(
+    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200
+) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a user would, with the settings as its environment."""
     values = settings_environment(settings)
     environment = {name: value for name, value in os.environ.items() if name not in values}
-    environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": "200"}
+    environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": str(columns)}
     argv = [str(Path(sys.executable).parent / "headrace"), *arguments]
     return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=DEADLINE_S)
 
@@ -63,19 +65,19 @@ class Installation:
         parsed = [parse_automation(document) for document in documents]
         self.ask(lambda storage: applying.apply(self.settings, storage, parsed, "test"))
 
-    def headrace(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def headrace(self, *arguments: str, stdin: str = "", columns: int = 200) -> subprocess.CompletedProcess[str]:
         """Runs the command line against it."""
-        return run_headrace(self.settings, *arguments, stdin=stdin)
+        return run_headrace(self.settings, *arguments, stdin=stdin, columns=columns)
 
     def publisher(self, app: str) -> Publisher:
         """The SDK, connected to it."""
         servers = self.settings.kafka["bootstrap.servers"]
         return Publisher(app, prefix=self.settings.prefix, bootstrap_servers=servers)
 
-    def produce(self, topic: str, value: bytes | None, headers: Mapping[str, str]) -> None:
+    def produce(self, topic: str, value: bytes | None, headers: Mapping[str, str], key: bytes = b"key") -> None:
         """A record as any client could have made it."""
         producer = Producer({**self.settings.kafka, "message.max.bytes": MAX_MESSAGE_BYTES})
-        producer.produce(f"{self.settings.prefix}.{topic}", value, b"key", headers={**headers})
+        producer.produce(f"{self.settings.prefix}.{topic}", value, key, headers={**headers})
         assert producer.flush(DEADLINE_S) == 0
 
     def ask(self, question: Callable[[Storage], Awaitable[_T]]) -> _T:

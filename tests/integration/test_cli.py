@@ -1,12 +1,19 @@
 """The command line as scripts and people meet it."""
 
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 from conftest import Installation, run_headrace
+from pydantic import SecretStr
 
+from headrace.cli.output import Failed
+from headrace.cli.runs import _find
+from headrace.contracts.runs import RunRecord
 from headrace.settings import Settings, load_settings
+from headrace.storage import Storage
 
 pytestmark = pytest.mark.integration
 
@@ -47,20 +54,50 @@ def test_runs_are_listed_by_filters_and_shown_step_by_step(installation: Install
     shown = installation.headrace("runs", "show", run["_id"])
     assert "hello 1" in shown.stdout
     assert "say (log): success" in shown.stdout
+    assert "datetime" not in shown.stdout
     assert orjson.loads(installation.headrace("runs", "show", run["_id"], "--json").stdout)["app"] == "shop"
+    (line,) = installation.headrace("runs", "list", columns=40).stdout.splitlines()[1:]
+    assert line.split()[0] == run["_id"]
     tail = installation.headrace("events", "tail", "--from-beginning", "--count", "1")
     assert orjson.loads(tail.stdout)["ce_type"] == "hello"
 
 
+async def test_a_run_is_found_by_the_first_characters_of_its_id_if_no_other_begins_so(storage: Storage) -> None:
+    ids = ["1b4e28ba-2fa1", "1b4e28ba-2fb2", "1b4e28bb-0000"]
+    await storage.runs.apply([_record(id) for id in ids], datetime(2013, 1, 1, tzinfo=UTC))
+    assert await storage.runs.ids_from("1b4e28ba", limit=2) == ids[:2]
+    assert await storage.runs.ids_from("1b4e28bb", limit=2) == ids[2:]
+    found = await _find(storage, "1b4e28ba-2fa")
+    assert found is not None
+    assert found["_id"] == ids[0]
+    assert await _find(storage, "1b4e28b") is None
+    assert await _find(storage, "1b4e28bc") is None
+    with pytest.raises(Failed, match=f"{ids[0]}, {ids[1]}"):
+        await _find(storage, "1b4e28ba")
+
+
+def _record(id: str) -> RunRecord:
+    at = datetime(2013, 1, 1, tzinfo=UTC)
+    return {
+        "format": 1, "run_id": id, "app": "shop", "automation": "a", "version": 1, "status": "success",
+        "generation": 0, "sequence": 1, "attempt": 1, "key": "k", "steps": [], "error": None,
+        "event": {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": at},
+        "job": {"topic": "j", "partition": 0, "offset": 0},
+        "event_time": at, "started_at": at, "finished_at": at, "duration_ms": 1.0,
+    }  # fmt: skip
+
+
 MISTAKES = [
     (("runs", "show", "nothing"), 1, "no run 'nothing'"),
-    (("runs", "list", "--status", "odd"), 1, "unknown status 'odd'"),
+    (("runs", "list", "--status", "odd"), 2, "unknown status 'odd'"),
     (("automations", "show", "shop/none"), 1, "no automation 'shop/none'"),
-    (("events", "publish", "hello", "{", "--app", "shop"), 1, "not JSON"),
-    (("events", "publish", "headrace.secret", "{}", "--app", "shop"), 1, "headrace."),
-    (("events", "publish", "hello", "{}", "--app", "No Such"), 1, "app"),
+    (("events", "publish", "hello", "{", "--app", "shop"), 2, "not JSON"),
+    (("events", "publish", "headrace.secret", "{}", "--app", "shop"), 2, "headrace."),
+    (("events", "publish", "hello", "{}", "--app", "No Such"), 2, "app"),
     (("apply", "-f", "no-such-file.yaml"), 1, "no such file"),
-    (("service", "nonsense"), 1, "unknown service 'nonsense'"),
+    (("service", "nonsense"), 2, "unknown service 'nonsense'"),
+    (("groups", "reset", "nobody"), 2, "--to-latest"),
+    (("groups", "reset", "nobody", "--to-latest"), 1, "never"),
     (("runs", "list", "--limit", "many"), 2, "integer"),
     (("nonsense",), 2, "nonsense"),
 ]
@@ -109,8 +146,35 @@ def test_without_a_stack_a_command_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_service_refuses_topics_that_are_not_as_they_must_be(settings: Settings) -> None:
     done = run_headrace(settings, "service", "recorder")
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "is missing" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [("up",), ("service", "recorder"), ("runs", "list")])
+def test_a_wrong_setting_is_wrong_usage_in_every_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    done = run_headrace(settings.model_copy(update={"partitions": "none"}), *command)
+    assert done.returncode == 2
+    assert "HEADRACE_PARTITIONS" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_service_that_cannot_reach_mongodb_says_so_and_fails(topics: Settings) -> None:
+    away = topics.model_copy(update={"mongodb_uri": SecretStr("mongodb://127.0.0.1:1")})
+    done = run_headrace(away, "service", "recorder")
+    assert done.returncode == 1
+    assert "MongoDB is away" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_port_in_use_is_named_with_its_setting(topics: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_headrace(topics.model_copy(update={"ops_port": port}), "service", "trigger_matcher")
+    assert done.returncode == 2
+    assert f"HEADRACE_OPS_PORT: 127.0.0.1:{port} cannot be served" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

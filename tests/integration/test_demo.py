@@ -52,6 +52,26 @@ def test_the_demo_loses_nothing_and_executes_nothing_twice(tmp_path: Path) -> No
     assert _processes(tmp_path) == []
 
 
+@pytest.mark.parametrize(("part", "program"), [("Kafka", "kafka.Kafka"), ("MongoDB", "mongod")])
+def test_what_dies_while_the_services_start_is_named_and_not_they(tmp_path: Path, part: str, program: str) -> None:
+    command = [str(ROOT / ".venv/bin/headrace"), "up"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=_environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as up:
+        until(lambda: any(tmp_path.rglob("trigger_matcher-0.log")), "the services to start")
+        (found,) = [each for each in _processes(tmp_path) if _runs(each, program)]
+        found.kill()
+        assert up.wait(DEADLINE_S) == 1
+        said = up.stderr.read() if up.stderr else ""
+    assert said.startswith(f"headrace: {part} ended with code -9")
+    assert "Traceback" not in said.splitlines()[0]
+    assert _processes(tmp_path) == []
+
+
+def _runs(process: psutil.Process, program: str) -> bool:
+    return any(argument == program or argument.endswith(f"/{program}") for argument in process.cmdline())
+
+
 @pytest.mark.parametrize("sign", ["mongodb", "orchestrator-0.log"])
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, sign: str) -> None:
     command = [str(ROOT / ".venv/bin/headrace"), "demo"]

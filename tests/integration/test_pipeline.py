@@ -1,5 +1,6 @@
 """The way of an event through the running services, seen from outside."""
 
+from base64 import b64decode
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from conftest import DEADLINE_S, Installation, until
 from headrace.cli.automations import read_automations
 from headrace.cli.demo import EXAMPLE
 from headrace.cli.flights import APP, TABLE, expected, read_flights
+from headrace.contracts import limits
 from headrace.installation import READS
 
 pytestmark = pytest.mark.integration
@@ -77,6 +79,7 @@ POISON: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("no_app", "events", b"{}", {**{k: v for k, v in HEADERS.items() if k != "ce_app"}, "ce_id": "5"}),
     ("unknown_version", "events", b"{}", {**HEADERS, "ce_specversion": "9.9", "ce_id": "6"}),
     ("over_limit", "events", b'"' + b"x" * (1 << 20) + b'"', {**HEADERS, "ce_id": "7"}),
+    ("not_representable", "events", b"1" * 30, {**HEADERS, "ce_id": "8"}),
     ("not_json", "jobs.normal", b"\x00", {}),
     ("bad_shape", "jobs.high", b'{"format": 1}', {}),
     ("unknown_version", "jobs.high", b"{}", {}),
@@ -100,6 +103,19 @@ def test_bad_input_of_every_kind_ends_as_a_dead_letter_and_stops_nobody(installa
     assert all(each["reason"]["message"] and each["source"]["offset"] >= 0 for each in letters)
     kept = {each["value"] for each in letters}
     assert all((value or b"")[: 64 << 10] in kept for _, _, value, _ in POISON)
+
+
+def test_a_giant_key_is_one_dead_letter_and_the_events_behind_it_fire(installation: Installation) -> None:
+    installation.apply(ORDERS)
+    giant = b"k" * (9_400_000 - 400)
+    for topic in ("events", "jobs.normal"):
+        installation.produce(topic, b"{}", {**HEADERS, "ce_id": "giant"}, key=giant)
+    with installation.publisher("shop") as publisher:
+        publisher.event("order.created", {"id": 7, "customer": "ann", "total": 99})
+    assert len(installation.runs("shop")) == 1
+    letters = installation.dead_letters()
+    assert sorted(each["reason"]["type"] for each in letters) == ["over_limit", "unknown_version"]
+    assert all(b64decode(each["key"]) == giant[: limits.ATTRIBUTE] for each in letters)
 
 
 def test_flights_make_exactly_what_plain_python_expects_though_each_service_is_killed(

@@ -210,3 +210,8 @@ def test_an_offset_at_the_edge_of_the_calendar_is_an_error_of_ours() -> None:
     edge = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))).isoformat()
     with pytest.raises(ContractError):
         read_event(headers(ce_time=edge), PLACE, 0)
+
+
+def test_a_reason_that_names_a_giant_field_leaves_the_letter_small() -> None:
+    letter = dead_letter("svc", Refused(PLACE, None, b"", []), "bad_shape", "run record: " + "\0" * 8_000_000, AT)
+    assert len(letter) < 100_000

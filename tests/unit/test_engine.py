@@ -75,7 +75,12 @@ def answer(status: int, body: bytes = b"", **headers: str) -> HttpAnswer:
 
 
 async def execute(
-    steps: list[dict[str, Any]], trigger: Any = None, http: Any = None, clock: Any = None, **more: Any
+    steps: list[dict[str, Any]],
+    trigger: Any = None,
+    http: Any = None,
+    clock: Any = None,
+    key: str = "k",
+    **more: Any,
 ) -> Outcome:
     document = parse_automation(
         {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps, **more}
@@ -83,7 +88,7 @@ async def execute(
     cause = {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": AT}
     job = Job.model_validate(
         {"format": 1, "run_id": "00000000-0000-5000-8000-000000000000", "app": "shop", "automation": "a", "version": 3,
-         "generation": 0, "segment": 0, "attempt": 1, "key": "k", "priority": "normal", "trigger": trigger or {}, "cause": cause}
+         "generation": 0, "segment": 0, "attempt": 1, "key": key, "priority": "normal", "trigger": trigger or {}, "cause": cause}
     )  # fmt: skip
     ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock or TickingClock())
     return await Orchestrator(ports).execute(compile_plan(document, 3), Started(job, Location("jobs", 0, 9), AT))
@@ -204,6 +209,21 @@ async def test_a_value_too_large_for_a_record_is_cut_with_a_marker_that_says_so(
     assert len(encode_record(many.record)) < 1 << 20
 
 
+@pytest.mark.parametrize("number", [1 << 63, (1 << 64) - 1, 1 << 64, -(1 << 63) - 1])
+async def test_an_integer_that_mongodb_cannot_hold_is_kept_as_text(number: int) -> None:
+    values = {"n": number, "deep": [{"n": number}]}
+    outcome = await execute([{"id": "a", "collect": "{{ trigger.v }}"}, log("b", "{{ trigger.v.n }}")], {"v": values})
+    stored = orjson.loads(encode_record(outcome.record))
+    assert stored["collected"] == {"n": str(number), "deep": [{"n": str(number)}]}
+    assert outcome.record.get("collected") == values
+
+
+@pytest.mark.parametrize("number", [(1 << 63) - 1, -(1 << 63), 0.1234567890123456789, "9" * 30])
+async def test_what_mongodb_can_hold_is_kept_as_it_is(number: object) -> None:
+    outcome = await execute([{"id": "a", "collect": "{{ trigger.v }}"}], {"v": number})
+    assert orjson.loads(encode_record(outcome.record))["collected"] == number
+
+
 async def test_a_published_event_goes_to_the_runs_own_app_and_leaves_with_the_record() -> None:
     publish = {
         "id": "p",
@@ -233,6 +253,14 @@ async def test_an_app_publishes_neither_reserved_types_nor_to_topics_it_was_not_
         return
     assert outcome.record["steps"][0]["status"] == "error"
     assert outcome.publications == ()
+
+
+async def test_an_event_is_published_with_a_key_that_the_matcher_accepts() -> None:
+    long = {"type": "x", "key": "{{ 'ü' * 600 }}", "data": {}}
+    refused = await execute([{"id": "p", "use": "event.publish", "with": long}])
+    assert refused.record["steps"][0]["status"] == "error"
+    by_the_job = await execute([{"id": "p", "use": "event.publish", "with": {"type": "x"}}], key="\\xff" * 1_000)
+    assert by_the_job.publications[0].key == b"\\xff" * 256
 
 
 CALL = {

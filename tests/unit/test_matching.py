@@ -191,3 +191,14 @@ def test_the_index_finds_what_a_plain_list_would(puts: list[tuple[str, str, int,
     for type in ("x", "x.y", "y", "z"):
         wanted = sorted(name for name, (pattern, _) in plain.items() if matches_pattern(pattern, type))
         assert sorted(d.live.document.name for d in found.for_event("shop", type)) == wanted
+
+
+def test_an_ordering_key_is_measured_in_bytes_as_a_records_key_is() -> None:
+    found = index(live("a", {"type": "event", "event": "*"}, ordering_key="{{ data.k }}"))
+    event = Event("1", "s", "t", datetime(2013, 1, 1, tzinfo=UTC), "", "shop", "", "")
+    place = Location("events", 0, 0)
+    (fits,) = match_event(found, event, {"k": "ü" * 512}, "k", place)
+    (too_long,) = match_event(found, event, {"k": "ü" * 513}, "k", place)
+    assert isinstance(fits, Match)
+    assert isinstance(too_long, MatchError)
+    assert "1026 bytes" in too_long.message

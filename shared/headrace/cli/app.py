@@ -1,6 +1,6 @@
 """The commands, and how a user's mistake ends: one sentence and an exit code, never a stack trace.
 
-Exit codes: 0 done, 1 failed (the sentence says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed (the sentence says why), 2 wrong usage or a wrong setting, 130 interrupted.
 """
 
 import signal
@@ -11,12 +11,13 @@ from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
 from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics
+from headrace.cli.output import Failed, UsageError
 from headrace.contracts.automation import DocumentError
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
 from headrace.engine.steps.third_party import StepPackageError
 from headrace.language import LanguageError
-from headrace.publisher import PublishError
+from headrace.publisher import NotPublishable, PublishError
 from headrace.settings import SettingsError
 from headrace.streams import StreamFailed
 
@@ -40,13 +41,18 @@ app.command()(topics.schema)
 app.command()(bench.bench)
 app.command()(chaos.chaos)
 
-USERS_ERRORS = (
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+WRONG_USAGE = (NotPublishable, SettingsError, UsageError)
+"""What no other try would change: the command line, or the environment, must."""
+
+FAILURES = (
     DocumentError,
+    Failed,
     LanguageError,
     NotLive,
     PlatformUnavailable,
     PublishError,
-    SettingsError,
     StackError,
     StepPackageError,
     StreamFailed,
@@ -61,6 +67,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     try:
         app()
-    except USERS_ERRORS as error:
-        print(f"headrace: {str(error) or type(error).__name__}", file=sys.stderr)
-        sys.exit(1)
+    except WRONG_USAGE as error:
+        sys.exit(_fail(error, EXIT_USAGE))
+    except FAILURES as error:
+        sys.exit(_fail(error, EXIT_FAILED))
+
+
+def _fail(error: Exception, code: int) -> int:
+    # What Kafka's client raises holds its error; as text it would be a Python object.
+    said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+    print(f"headrace: {said or type(error).__name__}", file=sys.stderr)
+    return code

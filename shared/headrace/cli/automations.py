@@ -2,7 +2,7 @@
 
 import getpass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 import yaml
@@ -49,9 +49,13 @@ def read_automations(path: Path) -> list[Automation]:
 
 def _read_file(file: Path) -> list[Automation]:
     try:
-        documents = cast(list[object], list(yaml.safe_load_all(file.read_text())))
-    except yaml.YAMLError as error:
+        text = file.read_text()
+        # A SafeLoader that refuses more.
+        documents = cast(list[object], list(yaml.load_all(text, Loader=_Loader)))
+    except (yaml.YAMLError, DocumentError) as error:
         raise DocumentError(f"{file}: {error}") from None
+    except RecursionError:
+        raise DocumentError(f"{file}: nested too deeply to be read") from None
     except UnicodeDecodeError as error:
         raise DocumentError(f"{file}: not UTF-8 ({error.reason})") from None
     try:
@@ -61,6 +65,28 @@ def _read_file(file: Path) -> list[Automation]:
     except (DocumentError, LanguageError) as error:
         raise DocumentError(f"{file}: {error}") from None
     return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping's key that is there twice: of two steps' inputs YAML would silently keep the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """The mapping as it is written, before `<<` brings anything in; raises DocumentError."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            name = (key.tag, key.value)
+            if name in seen:
+                mark = key.start_mark
+                raise DocumentError(f"line {mark.line + 1}, column {mark.column + 1}: {key.value!r} is there twice")
+            seen.add(name)
+        return node
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+"""`<<`; what it brings in may well be overridden."""
 
 
 @app.command("list")

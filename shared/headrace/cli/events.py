@@ -8,7 +8,7 @@ import orjson
 import typer
 from confluent_kafka import Consumer
 
-from headrace.cli.output import Json, connected_settings, console, print_json
+from headrace.cli.output import Json, UsageError, connected_settings, console, print_json
 from headrace.contracts.topics import EVENTS, ROWS
 from headrace.publisher import Publisher, PublishError
 from headrace.streams.records import read_message
@@ -29,7 +29,7 @@ def publish(
     try:
         body: object = orjson.loads(sys.stdin.read() if data == "-" else data)
     except orjson.JSONDecodeError as error:
-        raise PublishError(f"the data are not JSON: {error}") from None
+        raise UsageError(f"the data are not JSON: {error}") from None
     settings = connected_settings()
     servers = settings.kafka["bootstrap.servers"]
     with Publisher(app_name, bootstrap_servers=servers, prefix=settings.prefix, kafka=settings.kafka) as publisher:

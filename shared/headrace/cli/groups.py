@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.output import Json, connected_settings, console, print_json, with_storage
-from headrace.settings import SettingsError
+from headrace.cli.output import Failed, Json, UsageError, connected_settings, console, print_json, with_storage
 from headrace.streams.admin import reset_group
 
 app = typer.Typer(help="Consumer groups.", no_args_is_help=True)
@@ -25,11 +24,11 @@ def reset(
 ) -> None:
     """Set a stopped group's offsets, where it would not choose by itself."""
     if to_earliest == to_latest:
-        raise SettingsError("choose one: --to-earliest or --to-latest")
+        raise UsageError("choose one: --to-earliest or --to-latest")
     settings = connected_settings()
     partitions = sorted(with_storage(settings, lambda storage: storage.groups.known(group)))
     if not partitions:
-        raise SettingsError(f"group {group!r} has never committed an offset here")
+        raise Failed(f"group {group!r} has never committed an offset here")
     reset_group(settings.kafka, group, partitions, earliest=to_earliest)
     if as_json:
         print_json({"group": group, "partitions": len(partitions), "to": "earliest" if to_earliest else "latest"})

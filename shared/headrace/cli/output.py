@@ -2,18 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from headrace.embedded import running_stack, settings_with
-from headrace.settings import Settings, SettingsError, load_settings
+from headrace.engine.plain import dumps
+from headrace.settings import Settings, load_settings
 from headrace.storage import Storage
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class UsageError(Exception):
+    """What was asked cannot be meant; the message says what would be understood."""
+
+
+class Failed(Exception):
+    """What was asked could not be done; the message says why."""
+
 
 _T = TypeVar("_T")
 console = Console()
@@ -26,7 +38,7 @@ def connected_settings() -> Settings:
         return settings
     found = running_stack(settings)
     if found is None:
-        raise SettingsError(
+        raise Failed(
             "no stack is running: start one with `headrace up` in another terminal, or set KAFKA_BOOTSTRAP_SERVERS and "
             "MONGODB_URI"
         )
@@ -52,13 +64,36 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table; long cells wrap."""
+    """A table; long cells wrap, and nothing is cut."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        # As Text: brackets in a value are no markup.
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
+
+
+def print_lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table of one line a row, as wide as it must be: to copy ids from, and for other programs to read."""
+    cells = [list(columns), *([_one_line(shown(cell)) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _one_line(text: str) -> str:
+    # A key is whatever a publisher chose: a line break, or codes that a terminal would obey.
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def shown(value: object) -> str:
+    """A value for people: text as it is, times in ISO 8601, nothing for null, all else as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return dumps(value).decode()
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -4,14 +4,28 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 from rich.tree import Tree
 
-from headrace.cli.output import Json, connected_settings, console, print_facts, print_json, print_table, with_storage
+from headrace.cli.output import (
+    Failed,
+    Json,
+    UsageError,
+    connected_settings,
+    console,
+    print_facts,
+    print_json,
+    print_lines,
+    shown,
+    with_storage,
+)
 from headrace.contracts.runs import FINAL_STATUSES
-from headrace.settings import SettingsError
-from headrace.storage import RunFilter
+from headrace.storage import RunFilter, Storage
 
 app = typer.Typer(help="The runs that were made.", no_args_is_help=True)
+
+SHORTEST_PREFIX = 8
+"""Characters of a run's id that may stand for it: a UUID's first group; fewer are a slip of the hand."""
 
 STATUSES = sorted({*FINAL_STATUSES, "running", "waiting", "retrying"})
 
@@ -27,14 +41,14 @@ def list_runs(
 ) -> None:
     """Runs, newest first."""
     if status is not None and status not in STATUSES:
-        raise SettingsError(f"unknown status {status!r}; known are {', '.join(STATUSES)}")
+        raise UsageError(f"unknown status {status!r}; known are {', '.join(STATUSES)}")
     start = None if since is None else since.replace(tzinfo=UTC)
     asked = RunFilter(app_name, automation, status, since=start, limit=limit)
     found = with_storage(connected_settings(), lambda storage: storage.runs.find(asked))
     if as_json:
         print_json(found)
         return
-    print_table(
+    print_lines(
         ("run", "automation", "version", "status", "started", "ms", "key"),
         [
             (
@@ -52,11 +66,14 @@ def list_runs(
 
 
 @app.command("show")
-def show(run_id: Annotated[str, typer.Argument(help="The run's id")], as_json: Json = False) -> None:
+def show(
+    run_id: Annotated[str, typer.Argument(help=f"The run's id, or {SHORTEST_PREFIX} or more of its first characters")],
+    as_json: Json = False,
+) -> None:
     """One run with every step's inputs, outputs and timing."""
-    run = with_storage(connected_settings(), lambda storage: storage.runs.get(run_id))
+    run = with_storage(connected_settings(), lambda storage: _find(storage, run_id))
     if run is None:
-        raise SettingsError(f"no run {run_id!r}; `headrace runs list` shows the newest")
+        raise Failed(f"no run {run_id!r}; `headrace runs list` shows the newest")
     if as_json:
         print_json(run)
         return
@@ -67,10 +84,20 @@ def show(run_id: Annotated[str, typer.Argument(help="The run's id")], as_json: J
     console.print(tree)
 
 
+async def _find(storage: Storage, asked: str) -> dict[str, Any] | None:
+    run = await storage.runs.get(asked)
+    if run is not None or len(asked) < SHORTEST_PREFIX:
+        return run
+    ids = await storage.runs.ids_from(asked, limit=2)
+    if len(ids) > 1:
+        raise Failed(f"more than one run begins with {asked!r}: {', '.join(ids)}, …; give more of the id")
+    return await storage.runs.get(ids[0]) if ids else None
+
+
 def _add(tree: Tree, step: dict[str, Any]) -> None:
-    node = tree.add(f"{step['id']} ({step['use']}): {step['status']}, {step['duration_ms']} ms", highlight=False)
+    node = tree.add(Text(f"{step['id']} ({step['use']}): {step['status']}, {step['duration_ms']} ms"))
     for name in ("inputs", "outputs", "error"):
         if step.get(name):
-            node.add(f"{name}: {step[name]}".replace("[", "\\["))
+            node.add(Text(f"{name}: {shown(step[name])}"))
     for child in step.get("children", ()):
         _add(node, child)

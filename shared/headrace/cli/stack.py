@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from typing import Annotated, NamedTuple
 
 import typer
+from confluent_kafka import KafkaException
 
-from headrace.cli.output import Json, console, print_json, print_table
+from headrace.cli.output import Json, UsageError, console, print_json, print_table
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
 from headrace.installation import READS, topic_specs
-from headrace.settings import Settings, SettingsError, load_settings
+from headrace.settings import Settings, load_settings
+from headrace.streams import StreamFailed
 from headrace.streams.admin import make_topics
 
 
@@ -40,12 +42,16 @@ def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> 
 
     with start_stack(settings, on_progress=tell, fresh=fresh) as stack:
         connected = stack.settings
-        make_topics(connected.kafka, topic_specs(connected))
+        try:
+            make_topics(connected.kafka, topic_specs(connected))
+        except (StreamFailed, KafkaException):
+            stack.check()  # a broker that died is the better reason
+            raise
         services = Supervisor(connected, settings.state_dir / "logs")
         try:
             for name in READS:
                 services.start_service(name)
-            services.wait_ready()
+            services.wait_ready(check=stack.check)
             tell(f"services: {', '.join(READS)} ready")
             yield Running(connected, stack, services)
         finally:
@@ -92,7 +98,7 @@ def doctor(as_json: Json = False) -> None:
 def service(name: Annotated[str, typer.Argument(help="trigger_matcher, orchestrator or recorder")]) -> None:
     """Run one service until SIGTERM; serves /healthz, /readyz and /metrics."""
     if name not in READS or find_spec(f"services.{name}") is None:
-        raise SettingsError(f"unknown service {name!r}; known are {', '.join(READS)}")
+        raise UsageError(f"unknown service {name!r}; known are {', '.join(READS)}")
     runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)
 
 

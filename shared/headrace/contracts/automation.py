@@ -4,9 +4,9 @@ Templates and conditions stay text here; `headrace.engine.plan` and `headrace.ma
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,9 @@ ConditionSource = str | bool | dict[str, object]
 """A template's text, or a filter object."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+MAX_DEPTH = 100
+"""Levels of a document, as MongoDB documents its own limit; a branch takes four, so that 24 may be in each other."""
 
 
 class DocumentError(ValueError):
@@ -219,10 +222,28 @@ def walk(steps: Sequence[Step]) -> Iterator[Step]:
 
 def parse_automation(document: object) -> Automation:
     """The automation in a parsed YAML or JSON document; raises DocumentError with every mistake's path."""
+    if _is_deeper(document, MAX_DEPTH):
+        raise DocumentError(f"the document is nested deeper than {MAX_DEPTH} levels")
     try:
         return Automation.model_validate(document)
     except ValidationError as error:
         raise DocumentError("; ".join(_mistakes(error))) from None
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    level = [document]
+    for _ in range(most):
+        # Each object once: YAML's aliases may put one into many places, or into itself.
+        level = list({id(item): item for holder in level for item in _items(holder)}.values())
+        if not level:
+            return False
+    return True
+
+
+def _items(holder: object) -> Iterable[object]:
+    if isinstance(holder, dict):
+        return cast(dict[object, object], holder).values()
+    return cast(Iterable[object], holder) if isinstance(holder, list | tuple) else ()
 
 
 def _mistakes(error: ValidationError) -> Iterator[str]:

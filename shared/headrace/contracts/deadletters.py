@@ -27,16 +27,16 @@ def dead_letter(service: str, refused: Refused, type: str, message: str, at: dat
 
     Bytes are base64, because no one could read them. The whole record stays at the pointer until its topic's retention.
     """
-    value = refused.value or b""
+    value, key = refused.value or b"", cut_key(refused.key)
     kept = value[: limits.STORED_VALUE]
     return orjson.dumps(
         {
             "format": DEAD_LETTER_FORMAT,
             "service": service,
-            "reason": {"type": type, "message": message},
+            "reason": {"type": type, "message": message[:_MAX_MESSAGE]},
             "source": refused.location._asdict(),
             "at": at,
-            "key": None if refused.key is None else b64encode(refused.key[: limits.ATTRIBUTE]).decode(),
+            "key": None if key is None else b64encode(key).decode(),
             "headers": [
                 [name[: limits.ATTRIBUTE], b64encode(content[: limits.ATTRIBUTE]).decode()]
                 for name, content in list(refused.headers)[:_MAX_HEADERS]
@@ -48,6 +48,14 @@ def dead_letter(service: str, refused: Refused, type: str, message: str, at: dat
         option=orjson.OPT_UTC_Z,
     )
 
+
+def cut_key(key: bytes | None) -> bytes | None:
+    """The key of a dead letter in Kafka: the record's own, of one that is too long its beginning."""
+    return None if key is None else key[: limits.ATTRIBUTE]
+
+
+_MAX_MESSAGE = 2_000
+"""Characters of a reason: it may name fields of the record, and their names are as long as the record made them."""
 
 _MAX_HEADERS = 64
 """Headers kept with a dead letter: with the limit on each, the letter stays far below the broker's record limit."""

@@ -13,4 +13,5 @@ RUN_RECORD = 1 << 20
 """A run record stays below this, so that lists of runs stay quick and MongoDB's 16 MB are never near."""
 
 ATTRIBUTE = 1024
-"""A CloudEvents attribute. They become parts of ids, index keys and logs, where unbounded text is an attack."""
+"""A CloudEvents attribute, or a record's key. They become parts of ids, index keys and logs, where unbounded text is an
+attack; a key travels beside its value on every topic of an event's way, and the two share one message limit."""

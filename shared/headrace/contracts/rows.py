@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts import limits
 from headrace.contracts.errors import ContractError
+from headrace.contracts.representable import refuse_unrepresentable
 from headrace.contracts.validation import explain
 
 
@@ -49,6 +50,7 @@ def read_row_change(value: bytes | None) -> RowChange:
         raise ContractError("no_body", "the record has no value; expected a row change")
     if len(value) > limits.RECORD:
         raise ContractError("over_limit", f"the row change has {len(value)} bytes; {limits.RECORD} are accepted")
+    refuse_unrepresentable(value, "row change")
     try:
         change = RowChange.model_validate_json(value)
     except ValidationError as error:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -75,18 +75,21 @@ class Supervisor:
         """What was started and not stopped, living or dead."""
         return [_process(child, port) for child, port in self._started]
 
-    def wait_ready(self, timeout: float = READY_TIMEOUT_S) -> None:
+    def wait_ready(self, timeout: float = READY_TIMEOUT_S, check: Callable[[], None] = lambda: None) -> None:
         """Returns when every /readyz has answered 200; raises StackError naming the one that died or is late.
 
-        `timeout` is in seconds, for all together.
+        `timeout` is in seconds, for all together. `check` looks at what the services stand on, and raises when that has
+        died: the services would not become ready, or die of it, and be named in its place.
         """
         deadline = time.monotonic() + timeout
         for child, port in self._started:
             while not (ready := _readiness(port)).ok:
+                check()
                 self.check()
                 if time.monotonic() > deadline:
                     raise died(child.name, child.log, f"was not ready within {timeout:.0f} s ({ready.detail})")
                 time.sleep(_POLL_S)
+        check()
         self.check()
 
     def check(self) -> None:

@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 """Values that the second pass visits before it gives up: about what 1 MB of JSON can hold."""
 
-_INT64 = 1 << 63
+INT64_MAX = (1 << 63) - 1
 
 
 def dumps(value: object) -> bytes:
@@ -49,7 +49,7 @@ class _Plain:
         if isinstance(value, str):
             return _clean(value)
         if isinstance(value, int):
-            return int(value) if -_INT64 <= value < _INT64 else _digits(value)
+            return int(value) if -INT64_MAX - 1 <= value <= INT64_MAX else _digits(value)
         if depth >= MAX_DEPTH:
             return f"(nested deeper than {MAX_DEPTH})"
         if isinstance(value, Mapping):

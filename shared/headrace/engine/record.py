@@ -7,8 +7,9 @@ from typing import cast
 import orjson
 
 from headrace.contracts import limits
+from headrace.contracts.representable import has_digits
 from headrace.contracts.runs import RunRecord, RunStatus, StepResult
-from headrace.engine.plain import MAX_DEPTH, dumps, plainly
+from headrace.engine.plain import INT64_MAX, MAX_DEPTH, dumps, plainly
 from headrace.engine.run import Run, Started
 
 CUT_START = 10_000
@@ -23,6 +24,9 @@ _SHORT_MESSAGE = 100
 _NUL = b"\\u0000"
 _MANY_BRACES = MAX_DEPTH
 """A record with fewer opening braces and brackets cannot be nested deeper than that; most have fewer than 30."""
+
+_MANY_DIGITS = len(str(INT64_MAX))
+"""orjson writes integers up to 2^64 - 1; what BSON cannot hold of these has no fewer digits."""
 
 
 def final_record(run: Run, started: Started, status: RunStatus, started_at: datetime, duration: float) -> RunRecord:
@@ -82,8 +86,12 @@ def encode_record(record: RunRecord) -> bytes:
 
 
 def _looks_refusable(encoded: bytes) -> bool:
-    """Whether MongoDB could refuse it, at a glance: a NUL, which names may not hold, or deep nesting."""
-    return _NUL in encoded or encoded.count(b"{") + encoded.count(b"[") >= _MANY_BRACES
+    """Whether MongoDB could refuse it, at a glance: a NUL, which names may not hold, deep nesting, a huge integer."""
+    return (
+        _NUL in encoded
+        or encoded.count(b"{") + encoded.count(b"[") >= _MANY_BRACES
+        or has_digits(encoded, _MANY_DIGITS)
+    )
 
 
 def _is_refusable(value: object, depth: int) -> bool:
@@ -93,7 +101,7 @@ def _is_refusable(value: object, depth: int) -> bool:
         return depth > MAX_DEPTH or any("\0" in name or _is_refusable(inner[name], depth + 1) for name in inner)
     if isinstance(value, list | tuple):
         return depth > MAX_DEPTH or any(_is_refusable(item, depth + 1) for item in cast(list[object], value))
-    return False
+    return isinstance(value, int) and value > INT64_MAX
 
 
 def _plain(record: RunRecord) -> RunRecord:

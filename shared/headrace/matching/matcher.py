@@ -29,6 +29,9 @@ class MatchError(NamedTuple):
     message: str
 
 
+_MOST_BYTES = 4
+"""Of a character in UTF-8."""
+
 Found = list[Match | MatchError]
 
 
@@ -98,8 +101,9 @@ def _fire(
 def _ordering_key(definition: Definition, scope: Scope) -> str:
     template = definition.ordering_key
     key = "" if template is None else to_text(template.render(scope))
-    if len(key) > limits.ATTRIBUTE:
-        raise TemplateError(f"its ordering_key has {len(key)} characters; {limits.ATTRIBUTE} are accepted")
+    # Its bytes: the key of an event that the run publishes is this one, and is measured so.
+    if len(key) * _MOST_BYTES > limits.ATTRIBUTE and (size := len(key.encode(errors="replace"))) > limits.ATTRIBUTE:
+        raise TemplateError(f"its ordering_key has {size} bytes; {limits.ATTRIBUTE} are accepted")
     return key
 
 

@@ -115,6 +115,14 @@ class RunStore:
             found = await self._runs.find_one({"_id": run_id})
         return None if found is None else cast(Document, plain(found))
 
+    async def ids_from(self, prefix: str, limit: int) -> list[str]:
+        """The ids, at most `limit`, that begin with `prefix`; raises PlatformUnavailable."""
+        # A range of the index: no character comes behind this one.
+        asked = {"_id": {"$gte": prefix, "$lt": f"{prefix}\U0010ffff"}}
+        with reaching_mongodb():
+            found = await self._runs.find(asked, {"_id": 1}).sort("_id", 1).limit(limit).to_list(None)
+        return [str(each["_id"]) for each in found]
+
     async def find(self, asked: RunFilter) -> list[Document]:
         """Runs newest first, without their steps; raises PlatformUnavailable.
 

@@ -28,6 +28,10 @@ def _not_reserved(type: str) -> str:
 def _in_header(text: str) -> str:
     if not text.isprintable():
         raise ValueError("it becomes a header and may hold no control characters")
+    return _in_key(text)
+
+
+def _in_key(text: str) -> str:
     if len(text.encode(errors="replace")) > limits.ATTRIBUTE:
         raise ValueError(f"it has more than {limits.ATTRIBUTE} bytes")
     return text
@@ -45,7 +49,7 @@ class EventPublishInputs(Inputs):
 
     type: Annotated[HeaderText, AfterValidator(_not_reserved)]
     data: object = None
-    key: Attribute | None = None
+    key: Annotated[Attribute, AfterValidator(_in_key)] | None = None
     subject: HeaderText | None = None
     source: HeaderText | None = None
     topic: Attribute | None = None
@@ -72,7 +76,8 @@ class EventPublish(PureStep):
         def compute(run: Run) -> Outputs:
             topic = _topic(inputs.topic, run)
             event = _event(inputs, run)
-            key = (inputs.key or run.job.key).encode(errors="replace")
+            # The job's key may be an event's whose bytes were no UTF-8, which takes more room as text.
+            key = (inputs.key or run.job.key).encode(errors="replace")[: limits.ATTRIBUTE]
             run.publications.append(Publication(topic, key, body, event_headers(event)))
             return {"success": True, "id": event.id, "topic": topic}
 

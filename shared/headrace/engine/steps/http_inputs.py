@@ -2,13 +2,15 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from yarl import URL
 
+from headrace.contracts import limits
 from headrace.contracts.automation import Duration
+from headrace.engine.plain import MAX_DEPTH
 from headrace.engine.steps.base import Inputs, Outputs
 from headrace.engine.steps.inputs import ShortText, Text
 from headrace.engine.web.urls import MASK, is_secret, masked_url, read_url
@@ -146,6 +148,27 @@ class HttpInputs(Inputs):
         return self
 
 
+_CREDENTIALS = frozenset(
+    (
+        "accesstoken",
+        "apikey",
+        "authorization",
+        "clientsecret",
+        "passwd",
+        "password",
+        "privatekey",
+        "refreshtoken",
+        "secret",
+        "token",
+    )
+)
+"""Usual names of credentials in a body, without - and _. Exact: a body is the author's data, and `key` or `code` are
+mostly none there, as they are in a URL."""
+
+_MOST_VALUES = limits.STORED_VALUE // 2
+"""Values of a body that are looked at: JSON needs two bytes for each, so that a record keeps no larger one whole."""
+
+
 def masked(rendered: Outputs) -> Outputs:
     """Rendered inputs, not validated yet, as a record may keep them."""
     stored = dict(rendered)
@@ -156,7 +179,40 @@ def masked(rendered: Outputs) -> Outputs:
             stored[name] = _masked_values(stored[name])
     if "auth" in stored:
         stored["auth"] = _masked_auth(stored["auth"])
+    for name in ("json", "form"):
+        if name in stored:
+            stored[name] = _BodyMask().copy(stored[name], 0)
     return stored
+
+
+class _BodyMask:
+    """Copies a body with its credentials masked; what is too deep or too much to be looked at is masked whole."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def copy(self, value: object, depth: int) -> object:
+        self._seen += 1
+        if isinstance(value, Mapping):
+            if self._is_beyond(depth):
+                return MASK
+            found = cast(Mapping[object, object], value)
+            return {
+                name: MASK if _is_credential(name) and item is not None else self.copy(item, depth + 1)
+                for name, item in found.items()
+            }
+        if isinstance(value, list | tuple):
+            if self._is_beyond(depth):
+                return MASK
+            return [self.copy(item, depth + 1) for item in cast(Iterable[object], value)]
+        return value
+
+    def _is_beyond(self, depth: int) -> bool:
+        return depth >= MAX_DEPTH or self._seen > _MOST_VALUES
+
+
+def _is_credential(name: object) -> bool:
+    return isinstance(name, str) and name.lower().replace("-", "").replace("_", "") in _CREDENTIALS
 
 
 def _masked_values(value: object) -> object:

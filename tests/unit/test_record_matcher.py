@@ -1,0 +1,112 @@
+"""What the matcher makes of a record, whatever the record is: jobs, or one dead letter that says why not."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from headrace.contracts import limits
+from headrace.contracts.automation import LiveAutomation, parse_automation
+from headrace.contracts.jobs import read_job
+from headrace.matching import Index, compile_definition
+from headrace.service import DeadLetterWriter
+from headrace.settings import load_settings
+from headrace.streams import Outgoing, Record
+from services.trigger_matcher.events import RecordMatcher
+
+pytestmark = pytest.mark.unit
+
+SETTINGS = load_settings(prefix="headrace")
+HEADERS = [
+    ("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"s"), ("ce_type", b"hello"), ("ce_app", b"shop"),
+]  # fmt: skip
+HUGE = "1" * 30
+
+
+def matcher() -> RecordMatcher:
+    index = Index()
+    triggers: dict[str, dict[str, Any]] = {
+        "on-event": {"type": "event", "event": "*"},
+        "on-row": {"type": "row.created", "table": "t"},
+    }
+    for name, trigger in triggers.items():
+        steps = [{"id": "x", "use": "log", "with": {"text": "y"}}]
+        document = parse_automation({"name": name, "app": "shop", "trigger": trigger, "steps": steps})
+        index.put(
+            compile_definition(LiveAutomation(format=1, revision=1, version=1, state="enabled", document=document))
+        )
+    return RecordMatcher(index, SETTINGS, DeadLetterWriter("trigger_matcher", SETTINGS))
+
+
+def record(topic: str, value: bytes, key: bytes | None = b"k") -> Record:
+    return Record(f"headrace.{topic}", 0, 7, 0, key, value, HEADERS)
+
+
+def event(data: str) -> Record:
+    return record("events", data.encode())
+
+
+def row(data: str) -> Record:
+    return record("rows", f'{{"op": "c", "after": {{"a": {data}}}, "source": {{"table": "t"}}}}'.encode())
+
+
+def made(*records: Record) -> list[Outgoing]:
+    return [outgoing for outputs in matcher()(records) for outgoing in outputs]
+
+
+def reason(outgoing: Outgoing) -> tuple[str, str]:
+    assert outgoing.topic == "headrace.jobs.dlq"
+    found = orjson.loads(outgoing.value or b"")["reason"]
+    return found["type"], found["message"]
+
+
+@pytest.mark.parametrize("topic", ["events", "rows"])
+def test_a_key_that_no_topic_of_the_way_could_carry_is_a_dead_letter_with_a_short_key(topic: str) -> None:
+    value = row("1").value or b""
+    giant, fitting = record(topic, value, b"k" * 9_400_000), record(topic, value, b"k" * limits.ATTRIBUTE)
+    letter, job = made(giant, fitting)
+    assert reason(letter) == ("over_limit", f"the record's key has 9400000 bytes; {limits.ATTRIBUTE} are accepted")
+    assert letter.key == b"k" * limits.ATTRIBUTE
+    assert len(letter.value or b"") < 1 << 20
+    assert job.topic == "headrace.jobs.normal"
+
+
+@pytest.mark.parametrize("carry", [event, row])
+@pytest.mark.parametrize("number", [HUGE, f"-{HUGE}", f"[{1 << 64}]", f"{-(1 << 63) - 1}", "9" * 5_000])
+def test_a_number_beyond_64_bits_is_refused_alike_in_events_and_rows(carry: Any, number: str) -> None:
+    (letter,) = made(carry(number))
+    type, message = reason(letter)
+    assert type == "not_representable"
+    assert "64 bits" in message
+    assert "1111" not in message
+
+
+@pytest.mark.parametrize("carry", [event, row])
+@pytest.mark.parametrize("value", [f"{(1 << 64) - 1}", f"{-(1 << 63)}", f'"{HUGE}"', f"0.{HUGE}", "1e30", "-0"])
+def test_what_only_looks_like_such_a_number_makes_its_job(carry: Any, value: str) -> None:
+    (job,) = made(carry(value))
+    trigger = read_job(job.value).trigger
+    kept = trigger["data"] if carry is event else trigger["row"]
+    assert kept == (orjson.loads(value) if carry is event else {"a": orjson.loads(value)})
+
+
+@pytest.mark.parametrize("carry", [event, row])
+@pytest.mark.parametrize("depth", [199, 230, 900, 5_000])
+def test_nesting_that_no_job_could_hold_is_refused_alike_in_events_and_rows(carry: Any, depth: int) -> None:
+    (letter,) = made(carry("[" * depth + "]" * depth))
+    assert reason(letter)[0] == "not_representable"
+    assert "nested" in reason(letter)[1]
+
+
+@pytest.mark.parametrize("carry", [event, row])
+@pytest.mark.parametrize("data", ["[" * 180 + "]" * 180, "[" + "[]," * 500 + "[]]"])
+def test_what_may_be_nested_can_be_read_by_the_orchestrator(carry: Any, data: str) -> None:
+    (job,) = made(carry(data))
+    assert read_job(job.value).trigger
+
+
+def test_a_value_that_cannot_be_written_again_costs_its_record_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.trigger_matcher.events.refuse_unrepresentable", lambda *_: None)
+    first, second = made(event("[" * 900 + "]" * 900), event("{}"))
+    assert reason(first)[0] == "not_representable"
+    assert second.topic == "headrace.jobs.normal"

@@ -1,8 +1,8 @@
-"""`bench`: work A through the whole system, beside the bare hop of this machine in the same run."""
+"""`bench`: work A and work B through the whole system, beside the bare hop of this machine in the same run."""
 
 import getpass
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.request import urlopen
 from uuid import uuid4
@@ -12,6 +12,7 @@ import typer
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from headrace import applying
+from headrace.cli.answering import Answering
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
@@ -32,8 +33,8 @@ TIMEOUT_S = 300.0
 
 PUBLISHER = "publisher and bench"
 APP = "bench"
-THROUGHPUT, LATENCY = "throughput", "latency"
-"""An automation and a table of each name: one publisher serves both, warm before anything is measured."""
+THROUGHPUT, LATENCY, EFFECTS = "throughput", "latency", "effects"
+"""An automation and a table of each name: one publisher serves all, warm before anything is measured."""
 
 TRIGGER = {"type": "row.created", "when": "{{ row.n is number and row.n >= 0 }}"}
 STEPS = [
@@ -46,55 +47,72 @@ STEPS = [
 def bench(
     events: Annotated[int, typer.Option(help="Events of work A", min=100)] = 50_000,
     latency_seconds: Annotated[int, typer.Option(help="Seconds at 20 events/s", min=1)] = 60,
+    effects_events: Annotated[int, typer.Option(help="Events of work B", min=100)] = 5_000,
     as_json: Json = False,
 ) -> None:
-    """Measure runs/s, latency and the machine's own limit, on a fresh embedded stack."""
+    """Measure runs/s without and with effects, latency and the machine's own limit, on a fresh embedded stack."""
     settings = load_settings()
-    settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench"})
-    with running(settings, fresh=True, quiet=as_json) as found, _publisher(found.settings) as publisher:
+    settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench", "allow_private_hosts": True})
+    with (
+        running(settings, fresh=True, quiet=as_json) as found,
+        Answering() as answering,
+        _publisher(found.settings) as publisher,
+    ):
         hop = _hop(found.settings)
         _tell(as_json, f"bare hop: {hop:,.0f} messages/s")
-        _apply(found.settings)
+        _apply(found.settings, answering.url)
         _work(found, publisher, THROUGHPUT, min(events, 2_000), None)  # warm-up: plans, connections, the JVM
-        before = _cpu_s(found)
-        rate = _work(found, publisher, THROUGHPUT, events, None)
-        spent = {name: seconds - before[name] for name, seconds in _cpu_s(found).items()}
-        _tell(as_json, f"work A: {rate:,.0f} runs/s")
+        work_a = _measure(found, publisher, THROUGHPUT, events, hop)
+        _tell(as_json, f"work A: {work_a['runs_per_s']:,.0f} runs/s")
         _work(found, publisher, LATENCY, LATENCY_RATE * latency_seconds, 1 / LATENCY_RATE)
         latencies = with_storage(found.settings, lambda storage: storage.runs.latencies_ms(APP, LATENCY))
-        usages = _usages(found, {name: seconds / events * 1e6 for name, seconds in spent.items()})
+        work_a["latency_ms"] = {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)}
         stages = _stages(found)
-    result: dict[str, Any] = {
-        "work_a": {
-            "events": events,
-            "runs_per_s": round(rate, 1),
-            "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
-        },
-        "hop": {"messages_per_s": round(hop, 1)},
-        "ratio": round(rate / hop, 4),
-        "stages": stages,
-        "processes": usages,
-    }
+        _work(found, publisher, EFFECTS, 200, None)
+        answered = answering.count
+        work_b = _measure(found, publisher, EFFECTS, effects_events, hop)
+        if answering.count - answered != effects_events:
+            raise RuntimeError(
+                f"{answering.count - answered} calls of {effects_events} runs: these figures mean nothing"
+            )
+        processes = _usages(found)
     if as_json:
-        print_json(result)
+        print_json(
+            {
+                "work_a": work_a,
+                "work_b": work_b,
+                "hop": {"messages_per_s": round(hop, 1)},
+                "ratio": work_a["ratio"],
+                "stages": stages,
+                "processes": processes,
+            }
+        )
         return
     print_table(
-        ("", ""),
+        ("", "work A", "work B"),
         [
-            ("work A", f"{rate:,.0f} runs/s"),
-            ("bare hop", f"{hop:,.0f} messages/s"),
-            ("ratio", f"{rate / hop:.3f}"),
-            ("latency at 20 events/s", "p50 {p50} ms, p99 {p99} ms".format(**result["work_a"]["latency_ms"])),
+            ("runs/s", f"{work_a['runs_per_s']:,.0f}", f"{work_b['runs_per_s']:,.0f}"),
+            ("ratio to the bare hop", work_a["ratio"], work_b["ratio"]),
+            ("latency at 20 events/s", "p50 {p50} ms, p99 {p99} ms".format(**work_a["latency_ms"]), ""),
+            *[
+                (f"CPU µs per run: {name}", work_a["us_per_run"][name], work_b["us_per_run"][name])
+                for name in work_a["us_per_run"]
+            ],
         ],
     )
     print_table(
-        ("stage", "records/batch", "handler µs/record", "transaction ms"),
+        ("stage, work A", "records/batch", "handler µs/record", "transaction ms"),
         [(s["name"], s["records_per_batch"], s["handler_us_per_record"], s["transaction_ms"]) for s in stages],
     )
-    print_table(
-        ("process", "CPU s", "CPU µs per run of work A", "peak MiB"),
-        [(u["name"], u["cpu_s"], u["us_per_run"], u["peak_mib"]) for u in usages],
-    )
+    print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in processes])
+
+
+def _measure(found: Running, publisher: Publisher, table: str, events: int, hop: float) -> dict[str, Any]:
+    """Runs per second, their ratio to the hop, and what CPU a run cost in each process."""
+    before = _cpu_s(found)
+    rate = _work(found, publisher, table, events, None)
+    spent = {name: round((seconds - before[name]) / events * 1e6, 1) for name, seconds in _cpu_s(found).items()}
+    return {"events": events, "runs_per_s": round(rate, 1), "ratio": round(rate / hop, 4), "us_per_run": spent}
 
 
 def _tell(quiet: bool, text: str) -> None:
@@ -102,10 +120,15 @@ def _tell(quiet: bool, text: str) -> None:
         console.print(text, highlight=False)
 
 
-def _apply(settings: Settings) -> None:
+def _apply(settings: Settings, url: str) -> None:
+    call = {"url": url, "method": "POST", "json": {"n": "{{ trigger.row.n }}"}}
+    effects = [
+        {"id": "note", "use": "row.create", "with": {"table": "notes", "row": {"n": "{{ trigger.row.n }}"}}},
+        {"id": "call", "use": "http.request", "with": call},
+    ]
     documents = [
-        parse_automation({"name": name, "app": APP, "trigger": {**TRIGGER, "table": name}, "steps": STEPS})
-        for name in (THROUGHPUT, LATENCY)
+        parse_automation({"name": name, "app": APP, "trigger": {**TRIGGER, "table": name}, "steps": steps})
+        for name, steps in ((THROUGHPUT, STEPS), (LATENCY, STEPS), (EFFECTS, [*STEPS, *effects]))
     ]
     with_storage(settings, lambda storage: applying.apply(settings, storage, documents, getpass.getuser()))
 
@@ -195,14 +218,12 @@ def _cpu_s(found: Running) -> dict[str, float]:
     return {**{usage.name: usage.cpu_s for usage in usages}, PUBLISHER: mine.user + mine.system}
 
 
-def _usages(found: Running, us_per_run: Mapping[str, float]) -> list[dict[str, object]]:
+def _usages(found: Running) -> list[dict[str, object]]:
     peaks = {usage.name: usage.peak_mib for usage in (*found.stack.usage(), *found.services.usage())}
     peaks[PUBLISHER] = psutil.Process().memory_info().rss / (1 << 20)
-    rows: list[dict[str, object]] = []
-    for name, cpu in _cpu_s(found).items():
-        spent = {"cpu_s": round(cpu, 2), "us_per_run": round(us_per_run[name], 1)}
-        rows.append({"name": name, **spent, "peak_mib": round(peaks[name], 1)})
-    return rows
+    return [
+        {"name": name, "cpu_s": round(cpu, 2), "peak_mib": round(peaks[name], 1)} for name, cpu in _cpu_s(found).items()
+    ]
 
 
 def _stages(found: Running) -> list[dict[str, object]]:

@@ -221,6 +221,9 @@ class ConcurrentProcessor:
             for record, epoch in batch.records:
                 dispatcher.offer(record, epoch)
             quarantine.examine_now()
+            if batch.records:
+                metrics.HANDLER_SECONDS.observe(dispatcher.handler_s)
+                dispatcher.handler_s = 0.0
             more = bool(batch.records)
             if batch.positions:
                 self._advance(batch.positions)

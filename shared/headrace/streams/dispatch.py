@@ -62,6 +62,8 @@ class Dispatcher:
         self._bytes = 0
         self._is_suspended = False
         self.gate: Gate | None = None
+        self.handler_s = 0.0
+        """Seconds spent in the handler, coroutines left out; for whoever counts it to set back."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there may be room again, or a blocked partition may go on."""
         self._log = structlog.get_logger().bind(group=config.group)
@@ -179,8 +181,10 @@ class Dispatcher:
         if self.gate is not None and self.gate.keeps(turn):
             return
         turn.began = time.monotonic()
+        began = time.perf_counter()
         try:
             made = self._handler(turn.record, turn)
+            self.handler_s += time.perf_counter() - began
         except Unavailable as away:
             self._suspend(turn, away)
         except Exception as bug:  # noqa: BLE001 - a bug must cost one record, not the stream; it is logged and kept

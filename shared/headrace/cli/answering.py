@@ -1,0 +1,45 @@
+"""The other side of the bench's HTTP calls: a loopback server that answers everything at once."""
+
+import asyncio
+import threading
+from types import TracebackType
+
+from aiohttp import web
+
+from headrace.embedded.ports import HOST
+
+
+class Answering:
+    """Answers every request with 200 and counts it, in a thread of its own. A context manager."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.url = ""
+        self._runner: web.ServerRunner | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="answering", daemon=True)
+
+    def __enter__(self) -> "Answering":
+        self._thread.start()
+        self.url = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _listen(self) -> str:
+        # Without a router and its middlewares: what is measured is the caller. Connections end with the server.
+        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, 0).start()
+        return f"http://{HOST}:{self._runner.addresses[0][1]}/"
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        await request.read()
+        self.count += 1
+        return web.json_response({"ok": True})

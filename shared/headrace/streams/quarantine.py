@@ -1,14 +1,15 @@
 """What kills its worker never reaches an `except`: the records that may have done it are found, and tried alone.
 
 Suspects are the records that may have been under way when the last owner died (`Ledgers` says which). The first time
-they are marked, in one write, and run together again: most deaths are no record's fault. Those found marked already
-run one at a time, with nothing else in the process, each counted just before; the third death while alone is a dead
-letter. Coming to an end clears the mark.
+they are marked, in one write for many, and run together again: most deaths are no record's fault. Those found marked
+already run one at a time, with nothing else in the process, each counted just before; the third death while alone is a
+dead letter. Coming to an end clears the mark.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import structlog
@@ -21,6 +22,13 @@ from headrace.streams.turns import Turn
 
 MOST_DEATHS = 3
 """While alone. Once can be the machine's fault, twice bad luck."""
+
+MOST_TOGETHER = 100
+"""Suspects marked and not through at a time: at the next death so many, and no more, have to run alone. With fewer the
+innocent ones take longer to get through together."""
+
+LOOK_AGAIN_S = 0.5
+"""How often it is looked whether there is room for more; a commit says so itself, a lost partition does not."""
 
 AGAIN_AFTER_S = 1.0
 """Between tries while the memory is away."""
@@ -66,6 +74,8 @@ class Quarantine:
         self._unexamined: list[Turn] = []
         self._under_examination: set[Partition] = set()
         self._is_examining = False
+        self._together: set[Turn] = set()
+        self._room = asyncio.Event()
         self._alone: deque[Turn] = deque()
         self._running_alone: Turn | None = None
         self._waiting: list[Turn] = []
@@ -87,7 +97,7 @@ class Quarantine:
         return True
 
     def examine_now(self) -> None:
-        """Looks up all that were given to `examine`, in one read and one write."""
+        """Looks up those that were given to `examine`, in one read and one write, as far as there is room for them."""
         if self._unexamined and not self._is_examining:
             self._is_examining = True
             self._spawn(self._examine_all())
@@ -111,6 +121,7 @@ class Quarantine:
         ids = [self._id(turn) for turn in turns if turn.is_suspect]
         if ids:
             self._spawn(self._patiently(lambda: self._memory.clear(ids)))
+        self._room.set()
         for turn in turns:
             if turn.committed is not None:
                 turn.committed.set()
@@ -118,11 +129,26 @@ class Quarantine:
     async def _examine_all(self) -> None:
         # One after the other: a later group must not enter the lanes before an earlier one.
         while self._unexamined:
-            turns, self._unexamined = self._unexamined, []
-            await self._examine(turns)
+            await self._examine(await self._next())
         self._is_examining = False
         self._under_examination.clear()
         self._on_release()
+
+    async def _next(self) -> list[Turn]:
+        """The first of those that wait, with no more suspects among them than there is room for."""
+        while True:
+            self._together = {turn for turn in self._together if not (turn.is_settled or turn.is_dropped)}
+            room = MOST_TOGETHER - len(self._together)
+            if room > 0:
+                break
+            self._room.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), LOOK_AGAIN_S)
+        suspects = [at for at, turn in enumerate(self._unexamined) if turn.is_suspect]
+        taken = suspects[room] if len(suspects) > room else len(self._unexamined)
+        turns, self._unexamined = self._unexamined[:taken], self._unexamined[taken:]
+        self._together |= {turn for turn in turns if turn.is_suspect}
+        return turns
 
     async def _examine(self, turns: list[Turn]) -> None:
         suspects = {self._id(turn): turn for turn in turns if turn.is_suspect}

@@ -62,6 +62,19 @@ def test_runs_are_listed_by_filters_and_shown_step_by_step(installation: Install
     assert orjson.loads(tail.stdout)["ce_type"] == "hello"
 
 
+def test_the_largest_document_that_is_accepted_goes_live(installation: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "large.yaml"
+    file.write_text(AUTOMATION + f"  - {{id: long, collect: '{'x' * 1_048_000}'}}\n")
+    done = installation.headrace("apply", "-f", str(file), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    file.write_text(AUTOMATION + f"  - {{id: long, collect: '{'x' * 1_049_000}'}}\n")
+    done = installation.headrace("apply", "-f", str(file))
+    assert done.returncode == 1
+    assert "1048576 are accepted" in done.stderr
+    (live,) = orjson.loads(installation.headrace("automations", "list", "--json").stdout)
+    assert live["version"] == 1
+
+
 async def test_a_run_is_found_by_the_first_characters_of_its_id_if_no_other_begins_so(storage: Storage) -> None:
     ids = ["1b4e28ba-2fa1", "1b4e28ba-2fb2", "1b4e28bb-0000"]
     await storage.runs.apply([_record(id) for id in ids], datetime(2013, 1, 1, tzinfo=UTC))

@@ -217,9 +217,10 @@ class Dispatcher:
 
     def _end(self, turn: Turn, outputs: Sequence[Outgoing]) -> None:
         if not turn.is_dropped:
-            self._bytes -= turn.size
+            made = sum(len(output.value or b"") for output in outputs)
             turn.outputs = outputs
-            self._bytes += turn.size
+            turn.size += made
+            self._bytes += made
             self._finished(turn)
         self._leave(turn)
 

@@ -26,6 +26,7 @@ class Turn:
         "lane",
         "outputs",
         "record",
+        "size",
         "task",
     )
 
@@ -36,6 +37,8 @@ class Turn:
         self.lane: Hashable = (record.partition, record.key) if record.key else self
         self.began: float | None = None
         self.outputs: Sequence[Outgoing] = ()
+        self.size = len(record.value or b"") + len(record.key or b"")
+        """Bytes that it holds in memory, about; what it made is added once that is known."""
         self.task: asyncio.Task[None] | None = None
         self.committed: asyncio.Event | None = None
         self.is_suspect = False
@@ -48,13 +51,6 @@ class Turn:
     def partition(self) -> Partition:
         """Where the record was read."""
         return self.record[:2]
-
-    @property
-    def size(self) -> int:
-        """Bytes that it holds in memory, about."""
-        record = self.record
-        made = sum(len(each.value or b"") for each in self.outputs)
-        return len(record.value or b"") + len(record.key or b"") + made
 
 
 Handler = Callable[[Record, Turn], Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]]

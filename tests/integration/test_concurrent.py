@@ -14,7 +14,8 @@ from conftest import DEADLINE_S, until
 from test_streams import Stream, numbers
 
 from headrace.settings import Settings
-from headrace.streams import ConcurrentProcessor, Outgoing, Record, Turn, Unavailable
+from headrace.streams import ConcurrentProcessor, Outgoing, Record, Turn, Unavailable, concurrent, dispatch
+from headrace.streams.admin import TopicSpec, make_topics
 from headrace.streams.commit_metadata import CommitPoint, decode
 from headrace.streams.turns import Handler
 
@@ -257,3 +258,50 @@ def test_a_limit_on_what_is_in_flight_slows_and_loses_nothing(stream: Concurrent
         until(stream.done(1000), "all to be copied")
     assert most <= 20
     assert numbers(stream.values(stream.target)) == list(range(1000))
+
+
+def test_a_record_that_holds_its_partition_back_is_asked_to_leave_and_goes_on_later(
+    stream: ConcurrentStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrent, "HAND_OVER_AFTER_S", 0.3)
+    monkeypatch.setattr(concurrent, "WATCH_S", 0.05)
+    later = f"{stream.source}.later"
+    make_topics(stream.kafka, [TopicSpec(later, 2, 1, {})])
+    appended: list[int] = []
+
+    async def stays(record: Record, turn: Turn) -> Sequence[Outgoing]:
+        while not turn.hand_over:  # noqa: ASYNC110 - as a run with steps that each take a moment
+            await asyncio.sleep(0.01)
+        return [Outgoing(later, record.key, record.value)]
+
+    def handler(record: Record, turn: Turn) -> Sequence[Outgoing] | Work:
+        if record.topic == later:
+            appended.append(record.timestamp_ms)
+            assert time.time() >= record.timestamp_ms / 1000 + 1.0
+            return stream.copied(record)
+        return stays(record, turn) if record.value == b"3" else stream.copied(record)
+
+    stream.feed(range(200))
+    with stream.working(handler, topics=[stream.source, later], delays={later: 1.0}):
+        until(lambda: len(stream.values(stream.target)) == 200, "all to be copied, one of them later")
+    assert len(appended) == 1
+    assert numbers(stream.values(stream.target)) == list(range(200))
+    assert stream.values(stream.dead) == []
+
+
+def test_a_lane_with_too_many_waiting_pauses_its_partition_and_keeps_its_order(
+    stream: ConcurrentStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "MOST_IN_LANE", 5)
+    started: list[int] = []
+
+    async def slowly(record: Record) -> Sequence[Outgoing]:
+        started.append(int(record.value or b""))
+        await asyncio.sleep(0.001)
+        return stream.copied(record)
+
+    stream.feed(range(0, 97 * 200, 97))  # one key
+    with stream.working(lambda record, _: slowly(record)):
+        until(stream.done(200), "all to be copied")
+    assert started == sorted(started)
+    assert len(stream.values(stream.target)) == 200

@@ -148,7 +148,7 @@ class ConcurrentProcessor:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
-        watch = self._loop.create_task(self._watch())
+        self._spawn(self._watch())
         self._intake.start()
         self._committer.start()
         if self._stop.is_set():
@@ -159,8 +159,7 @@ class ConcurrentProcessor:
             await self._let_go(self._ledgers.epochs(), DRAIN_S, threading.Event())
         finally:
             self._is_draining = True
-            watch.cancel()
-            for task in self._tasks:
+            for task in tuple(self._tasks):
                 task.cancel()
             self._outbox.close()
             await asyncio.to_thread(self._committer.join)

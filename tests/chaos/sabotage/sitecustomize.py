@@ -10,7 +10,6 @@ one load's automation, so that several ways go into one run.
 
 import asyncio
 import os
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -83,7 +82,7 @@ def random_rows() -> None:
 
 
 def reorder() -> None:
-    """Runs of `slow` no longer wait for their turn, and start when they like."""
+    """Runs of `slow` no longer wait for their turn, and the first of each lane starts late."""
     from headrace.streams.lanes import Lanes
     from services.orchestrator.jobs import JobRunner
 
@@ -91,9 +90,13 @@ def reorder() -> None:
     Lanes.enter = lambda self, lane, item: True if b"/slow/" in lane[1] else enter(self, lane, item)
     Lanes.leave = lambda self, lane: None if b"/slow/" in lane[1] else leave(self, lane)
 
+    seen = set()
+
     async def patched(self, plan, started, record, turn):
-        if started.job.automation == "slow":
-            await asyncio.sleep(random.random())
+        # Not by chance: the first of each lane lets all that come within this time overtake it.
+        if started.job.automation == "slow" and record.key not in seen:
+            seen.add(record.key)
+            await asyncio.sleep(6)
         return await later(self, plan, started, record, turn)
 
     JobRunner._execute_later = patched

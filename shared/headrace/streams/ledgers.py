@@ -10,6 +10,10 @@ from headrace.streams.ledger import Ledger
 from headrace.streams.records import Outcome, Partition
 from headrace.streams.turns import Turn
 
+FRESH_SUSPECTS = 100
+"""Of a partition that was never committed, so many first records are suspects: until they are through no commit can
+tell of a death. All that may be in flight would slow down every installation's first minute."""
+
 Reading = Literal["read", "finished", "full", "lost"]
 """`finished`: an earlier owner has committed its outcome. `full`: the partition's span is at its limit; ask again."""
 
@@ -35,7 +39,7 @@ class Ledgers:
     def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
         """A partition came; unless its last owner let go of it cleanly, its next records are suspects."""
         point = committed or CommitPoint(0, 0)
-        suspects = 0 if point.clean else self._most_in_flight
+        suspects = 0 if point.clean else self._most_in_flight if committed else FRESH_SUSPECTS
         with self._lock:
             self._assigned[partition] = _Assigned(epoch, Ledger(point), suspects)
 

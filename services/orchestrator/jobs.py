@@ -1,5 +1,6 @@
 """A job to its run record: at once where the run never waits, under a claim where it has effects."""
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -34,6 +35,11 @@ from services.orchestrator.plans import Plans, UnusablePlan
 RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
 ACTIVE_SECONDS = Counter("headrace_run_active_seconds_total", "Seconds from start to end of all runs")
 CLAIMS = Counter("headrace_run_claims_total", "Claims of runs with effects, by what they found", ["standing"])
+
+
+RECLAIM_AFTER_S = 0.1
+RECLAIM_AT_MOST_S = 2.0
+"""Between claims of a run that was lost: a worker that has no right to it learns so within a poll, and is cancelled."""
 
 
 class JobRunner:
@@ -83,21 +89,29 @@ class JobRunner:
             raise Unavailable(str(away)) from away
 
     async def _execute_owned(self, plan: Plan, started: Started, record: Record, turn: Turn) -> list[Outgoing]:
-        """Nothing for a duplicate or a stale copy: whoever owns the run makes its record."""
+        """Nothing for a duplicate or a stale copy: whoever owns the run makes its record.
+
+        Whoever loses the run claims it again. It may have been taken by a worker that woke from a long stop and has not
+        learnt yet that the partition is no longer its own: if we gave the run up, nobody would make its record. If it
+        is we who lost the partition, Kafka refuses our outcome.
+        """
         job = started.job
         source = Location(job.cause.topic, job.cause.partition, job.cause.offset)
-        owner = f"{self._worker}/{turn.epoch}/{next(self._claims)}"
-        claim = Claim(job.run_id, source, started.location, job.generation, job.segment, owner)
-        claimed = await self._heads.claim(claim)
-        CLAIMS.labels(claimed.standing).inc()
-        if claimed.standing in ("duplicate", "stale"):
-            return []
-        journal = Journal(self._heads, claim, claimed.journal)
-        try:
-            return await self._execute(plan, started, record, journal, turn)
-        except OwnershipLost:
-            CLAIMS.labels("lost").inc()
-            return []
+        wait = RECLAIM_AFTER_S
+        while True:
+            owner = f"{self._worker}/{turn.epoch}/{next(self._claims)}"
+            claim = Claim(job.run_id, source, started.location, job.generation, job.segment, owner)
+            claimed = await self._heads.claim(claim)
+            CLAIMS.labels(claimed.standing).inc()
+            if claimed.standing in ("duplicate", "stale"):
+                return []
+            journal = Journal(self._heads, claim, claimed.journal)
+            try:
+                return await self._execute(plan, started, record, journal, turn)
+            except OwnershipLost:
+                CLAIMS.labels("lost").inc()
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, RECLAIM_AT_MOST_S)
 
     async def _execute(
         self, plan: Plan, started: Started, record: Record, journal: Journal | None = None, turn: Turn | None = None

@@ -4,10 +4,10 @@ The store and the other side of HTTP are fakes here, to cut the run off at every
 servers the chaos tests do it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -34,6 +34,10 @@ from headrace.engine import (
     compile_plan,
 )
 from headrace.engine.verbatim import dumps, loads
+from headrace.service import DeadLetterWriter
+from headrace.settings import load_settings
+from headrace.streams import Record, Turn
+from services.orchestrator.jobs import JobRunner
 
 pytestmark = pytest.mark.unit
 
@@ -215,6 +219,50 @@ async def test_a_run_asked_to_leave_goes_on_in_its_next_segment_and_publishes_on
     assert len([*first.publications, *second.publications]) == 1
     assert [path for path, _ in world.requests] == ["ask", "tell", "once"]
     assert shape(second.record["steps"]) == shape((await whole())[0].record["steps"])
+
+
+async def test_a_run_that_goes_on_elsewhere_began_when_it_was_first_started() -> None:
+    world = World(dies_at=6)
+    with pytest.raises(PlatformUnavailable):
+        await execute(world)
+    first = loads(world.entries[0])
+    outcome = await execute(world)
+    assert isinstance(first, dict)
+    assert outcome.record["started_at"] == first["started_at"]
+    assert (outcome.record["finished_at"] or AT) > outcome.record["started_at"]
+
+
+async def test_a_run_taken_by_a_worker_that_has_no_right_to_it_is_claimed_again_and_ends_with_its_record() -> None:
+    world = World()
+    document = parse_automation(
+        {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": STEPS, "on_error": "contain"}
+    )
+    plan = compile_plan(document, 3)
+
+    class OnePlan:
+        def cached(self, job: Job) -> Any:
+            return plan
+
+    send = world.send
+
+    async def stolen_meanwhile(request: HttpRequest) -> HttpAnswer:
+        answer = await send(request)
+        if request.url.endswith("tell") and len(world.requests) == 2:
+            world.owner = "a worker that slept"
+        return answer
+
+    world.send = stolen_meanwhile
+    settings = load_settings(kafka_bootstrap_servers="nowhere:1", mongodb_uri="mongodb://nowhere")
+    orchestrator = Orchestrator(Ports(rows=world, http=world))
+    letters = DeadLetterWriter("orchestrator", settings)
+    runner = JobRunner(settings, cast(Any, OnePlan()), orchestrator, world, letters)
+    record = Record("headrace.jobs.normal", 0, 9, 0, b"k", JOB.model_dump_json().encode(), [])
+    handled = runner(record, Turn(record, 1))
+    assert not isinstance(handled, Sequence)
+    outputs = await handled
+    assert outputs[0].topic == "headrace.runs"
+    assert orjson.loads(outputs[0].value or b"")["status"] == "success"
+    assert len(world.rows) == 1
 
 
 async def test_whoever_lost_the_run_learns_it_at_the_next_write_and_changes_nothing() -> None:

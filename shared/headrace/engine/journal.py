@@ -6,6 +6,7 @@ answers, branches taken and failures are what they first were. Entries are keyed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 from headrace.contracts.runs import StepResult
@@ -37,8 +38,15 @@ class Journal:
         self._known: dict[str, Noted] = {}
         self._pending: list[dict[str, object]] = []
         self._rows_written: set[str] = set()
+        self._started_at: datetime | None = None
         for entry in entries:
             self._read(entry)
+
+    def started_at(self, now: datetime) -> datetime:
+        """When the run was first started, as far as anything was written down since; else `now`, which is it then."""
+        if self._started_at is None:
+            self._started_at = now
+        return self._started_at
 
     def recall(self, key: str) -> Noted | None:
         """What is written of the step with this key."""
@@ -84,10 +92,13 @@ class Journal:
         self._pending.clear()
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
-        return dumps({"segment": self._claim.segment, "generation": self._claim.generation, "items": items})
+        where = {"segment": self._claim.segment, "generation": self._claim.generation}
+        return dumps({**where, "started_at": self._started_at, "items": items})
 
     def _read(self, encoded: bytes) -> None:
         entry = cast("dict[str, object]", loads(encoded))
+        if self._started_at is None:
+            self._started_at = cast("datetime | None", entry.get("started_at"))
         # What an earlier segment published went out with its end.
         is_ours = (entry["generation"], entry["segment"]) == (self._claim.generation, self._claim.segment)
         for item in cast("list[dict[str, object]]", entry["items"]):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from headrace.contracts.runs import Attempt, ErrorInfo, RunRecord, RunStatus, StepResult
 from headrace.engine.attempts import attempt, milliseconds
@@ -59,7 +60,8 @@ class Orchestrator:
         cancels the step under way and leaves no outcome either.
         """
         clock = self._clock
-        started_at = clock.now()
+        now = clock.now()
+        started_at = now if journal is None else journal.started_at(now)
         began = clock.perf()
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
@@ -70,7 +72,8 @@ class Orchestrator:
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
-        record = final_record(run, started, _status(run, ending), started_at, duration)
+        finished_at = now + timedelta(seconds=duration)
+        record = final_record(run, started, _status(run, ending), (started_at, finished_at), duration)
         return Outcome(record, tuple(run.publications), ending == "handed_over")
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:

@@ -1,7 +1,7 @@
 """The record that a run leaves, and its bytes: bounded, whatever the run's values are."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import cast
 
 import orjson
@@ -29,8 +29,11 @@ _MANY_DIGITS = len(str(INT64_MAX))
 """orjson writes integers up to 2^64 - 1; what BSON cannot hold of these has no fewer digits."""
 
 
-def final_record(run: Run, started: Started, status: RunStatus, started_at: datetime, duration: float) -> RunRecord:
-    """The record that ends the job's segment; `duration` in seconds."""
+def final_record(
+    run: Run, started: Started, status: RunStatus, times: tuple[datetime, datetime], duration: float
+) -> RunRecord:
+    """The record that ends the job's segment; `times` are the run's start and end, `duration` the seconds it was active
+    since this worker had it."""
     job = started.job
     cause = job.cause
     location = started.location
@@ -58,8 +61,8 @@ def final_record(run: Run, started: Started, status: RunStatus, started_at: date
         "steps": run.results,
         "error": run.first_error,
         "event_time": cause.time,
-        "started_at": started_at,
-        "finished_at": started_at + timedelta(seconds=duration),
+        "started_at": times[0],
+        "finished_at": times[1],
         "duration_ms": round(duration * 1000.0, 3),
     }
     if run.journal is not None:

@@ -4,6 +4,7 @@ The store and the other side of HTTP are fakes here, to cut the run off at every
 servers the chaos tests do it.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -323,6 +324,44 @@ async def test_a_branch_that_ran_out_of_time_is_replayed_as_that_and_goes_no_fur
     assert branch["status"] == "timed_out"
     assert 0 < len(branch.get("children", [])) < 9
     assert done > len(branch.get("children", []))
+
+
+@pytest.mark.parametrize("in_branch", [False, True])
+async def test_a_run_cut_off_by_its_time_is_cut_off_at_the_same_step_when_it_is_replayed(in_branch: bool) -> None:
+    steps: list[dict[str, Any]] = [
+        {"id": "slow", "use": "http.request", "with": {"url": "http://other.example/slow"}},
+        {"id": "charge", "use": "http.request", "with": {"url": "http://other.example/charge"}},
+    ]
+    document: dict[str, Any] = {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps}
+    if in_branch:
+        document["steps"] = [
+            {"id": "b", "timeout": "100ms", "branch": [{"name": "w", "else": True, "steps": steps}]},
+        ]
+    else:
+        document["timeout"] = "100ms"
+    plan = compile_plan(parse_automation(document), 3)
+    world = World()
+    send = world.send
+
+    async def slowly(request: HttpRequest) -> HttpAnswer:
+        if request.url.endswith("slow"):
+            world.requests.append(("slow", ""))
+            await asyncio.Event().wait()
+        return await send(request)
+
+    world.send = slowly
+
+    async def once() -> Outcome:
+        claim = Claim(JOB.run_id, Location("e", 0, 0), Location("jobs", 0, 9), 0, 0, f"w{len(world.entries)}")
+        claimed = await world.claim(claim)
+        started = Started(JOB, Location("jobs", 0, 9), AT)
+        ports = Ports(rows=world, http=world)
+        return await Orchestrator(ports).execute(plan, started, Journal(world, claim, claimed.journal))
+
+    first, again = await once(), await once()
+    assert [path for path, _ in world.requests] == ["slow"]
+    assert again.record["status"] == first.record["status"]
+    assert shape(again.record["steps"]) == shape(first.record["steps"])
 
 
 def test_a_call_made_once_cannot_be_told_to_try_again() -> None:

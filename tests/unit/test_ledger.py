@@ -102,7 +102,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if is_aborted:
             return
         self._write(point)
-        self.ledger.commit(part)
+        self.ledger.commit(part, point)
         self.finished -= part
         for offset in part:
             self.outcomes[offset] += 1
@@ -113,8 +113,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.position = self.end
         self.ledger.advance(self.end)
         if self.ledger.has_moved:
-            self._write(self.ledger.point(()))
-            self.ledger.commit(())
+            point = self.ledger.point(())
+            self._write(point)
+            self.ledger.commit((), point)
 
     @rule()
     def die_and_be_read_again(self) -> None:
@@ -155,7 +156,7 @@ def test_beyond_the_span_nothing_is_admitted_until_the_lowest_is_committed() -> 
     assert ledger.read(0, "slow")
     assert ledger.admits(MAX_SPAN - 1)
     assert not ledger.admits(MAX_SPAN)
-    ledger.commit({0})
+    ledger.commit({0}, ledger.point({0}))
     assert ledger.admits(MAX_SPAN)
 
 
@@ -169,7 +170,7 @@ def test_an_idle_position_told_while_work_is_open_counts_once_it_is_committed() 
     ledger: Ledger[str] = Ledger(CommitPoint(0, 0))
     assert ledger.read(0, "work")
     ledger.advance(2)
-    ledger.commit({0})
+    ledger.commit({0}, ledger.point({0}))
     assert ledger.point(()) == CommitPoint(2, 2)
 
 
@@ -179,7 +180,7 @@ def test_what_holds_a_partition_back_is_its_lowest_open_record() -> None:
     ledger.read(3, "three")
     ledger.read(5, "five")
     assert ledger.oldest == (3, "three")
-    ledger.commit({3})
+    ledger.commit({3}, ledger.point({3}))
     assert ledger.oldest == (5, "five")
 
 

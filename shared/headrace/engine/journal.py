@@ -25,6 +25,7 @@ class Noted:
     result: StepResult | None = None
     branch: str | None = None
     is_branch: bool = False
+    cut_off_by: str | None = None
     publications: Sequence[Publication] = field(default_factory=tuple[Publication, ...])
 
 
@@ -52,11 +53,18 @@ class Journal:
         """What is written of the step with this key."""
         return self._known.get(key)
 
-    def note(self, key: str, result: StepResult, publications: Sequence[Publication] = ()) -> None:
-        """The step is done; it goes with the next entry, unless it went with its row."""
+    def note(
+        self, key: str, result: StepResult, publications: Sequence[Publication] = (), cut_off_by: str | None = None
+    ) -> None:
+        """The step is done; it goes with the next entry, unless it went with its row.
+
+        `cut_off_by` names the step whose time was up, "" the run: then nothing after it is done.
+        """
         if key in self._rows_written:
             return
         item: dict[str, object] = {"key": key, "result": result}
+        if cut_off_by is not None:
+            item["cut_off_by"] = cut_off_by
         if publications:
             item["publications"] = [_packed(each) for each in publications]
         self._pending.append(item)
@@ -93,7 +101,9 @@ class Journal:
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
         where = {"segment": self._claim.segment, "generation": self._claim.generation}
-        return dumps({**where, "started_at": self._started_at, "items": items})
+        # Each item by itself: what cannot be written as it is must not change its neighbours.
+        written = b",".join([dumps(item) for item in items])
+        return b'%b,"items":[%b]}' % (dumps({**where, "started_at": self._started_at})[:-1], written)
 
     def _read(self, encoded: bytes) -> None:
         entry = cast("dict[str, object]", loads(encoded))
@@ -109,6 +119,7 @@ class Journal:
                 result=cast("StepResult | None", item.get("result")),
                 branch=cast("str | None", item.get("branch", before.branch)),
                 is_branch=before.is_branch or "branch" in item,
+                cut_off_by=cast("str | None", item.get("cut_off_by")),
                 publications=tuple(_unpacked(each) for each in packed),
             )
 

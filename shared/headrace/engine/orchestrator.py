@@ -130,7 +130,7 @@ class Orchestrator:
             raise StepCrashed(run.job.run_id, step.path, error) from error
         result["duration_ms"] = milliseconds(began, clock)
         if run.journal is not None:
-            await written_down(run, run.journal, step, result, published)
+            await written_down(run, run.journal, step, result, published, ending)
         return ending
 
     async def _do(

@@ -27,11 +27,16 @@ def replayed(run: Run, step: PlannedStep, result: StepResult, recorded: StepResu
         run.collect(outputs.get("value"))
     if "error" in recorded:
         run.failed(recorded["error"])
+        if noted.cut_off_by is not None:
+            run.deadline_of = noted.cut_off_by
+            return "timed_out"
         return "error" if step.stops_on_error else None
     return "stopped" if status == "stopped" else None
 
 
-async def written_down(run: Run, journal: Journal, step: PlannedStep, result: StepResult, published: int) -> None:
+async def written_down(
+    run: Run, journal: Journal, step: PlannedStep, result: StepResult, published: int, ending: Ending | None
+) -> None:
     """Notes what the step did; an answer from outside is written at once, so that the call is not made again."""
     key = run.key
     if isinstance(step, PlannedBranch):
@@ -42,7 +47,7 @@ async def written_down(run: Run, journal: Journal, step: PlannedStep, result: St
         elif "children" not in result and result["status"] != "no_condition_met":
             journal.note(key, result)
         return
-    journal.note(key, result, run.publications[published:])
+    journal.note(key, result, run.publications[published:], run.deadline_of if ending == "timed_out" else None)
     if isinstance(step, PlannedAwaiting) and step.step.effect != "once":
         await journal.write()
 

@@ -98,7 +98,7 @@ class BatchProcessor:
                 Outcome(record, epoch, made) for (record, epoch), made in zip(batch.records, outputs, strict=True)
             ]
             if self._cycle.commit(outcomes, BatchProgress(batch.positions)):
-                self._remember(frozenset(record[:2] for record in records))
+                self._remember(frozenset(self._cycle.reached))
         self._busy_since = None
 
     def _handle(self, records: Sequence[Record]) -> Sequence[Sequence[Outgoing]] | None:

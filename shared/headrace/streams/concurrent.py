@@ -95,6 +95,8 @@ class ConcurrentProcessor:
             lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop
         )
         self._is_over = False
+        self._no_more_commits = asyncio.Event()
+        self._late_failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._committer = threading.Thread(target=self._commit_all, name="committer", daemon=True)
         self._log = structlog.get_logger().bind(group=config.group)
@@ -159,6 +161,8 @@ class ConcurrentProcessor:
             await self._let_go(self._ledgers.epochs(), DRAIN_S, threading.Event())
         finally:
             self._is_draining = True
+            # Whatever waits for Kafka in the committing thread gives up after some tries.
+            self._stop.set()
             for task in tuple(self._tasks):
                 task.cancel()
             self._outbox.close()
@@ -167,6 +171,8 @@ class ConcurrentProcessor:
             await asyncio.to_thread(self._intake.close)
             self._cycle.close()
             self._loop = None
+        if self._late_failure is not None:
+            raise self._late_failure
 
     def _end_run(self) -> None:
         if self._ended is not None and not self._ended.done():
@@ -175,6 +181,8 @@ class ConcurrentProcessor:
     def _fail(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)
+        else:
+            self._late_failure = self._late_failure or error
 
     def _call(self, work: Callable[[], object]) -> None:
         """In the loop's thread, soon; nothing once the loop has ended."""
@@ -258,14 +266,18 @@ class ConcurrentProcessor:
         turns = self._ledgers.close(partitions)
         for turn in turns:
             turn.is_dropped = turn.is_dropped or turn.began is None
-        running = [turn.task for turn in turns if turn.task is not None]
+        running = {turn.task: turn for turn in turns if turn.task is not None}
         if running:
             _, late = await asyncio.wait(running, timeout=grace_s)
             for task in late:
+                running[task].is_dropped = True
                 task.cancel()
         committed = asyncio.Event()
         self._outbox.nudge(committed)
-        await committed.wait()
+        waits = [asyncio.ensure_future(each.wait()) for each in (committed, self._no_more_commits)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
         done.set()
 
     async def _watch(self) -> None:
@@ -293,13 +305,15 @@ class ConcurrentProcessor:
                 self._call(lambda taken=taken: self._committed(taken))
         except Exception as error:  # noqa: BLE001 - it ends the run, with its traceback
             self._call(lambda error=error: self._fail(error))
+        finally:
+            self._call(self._no_more_commits.set)
 
     def _commit(self, turns: Sequence[Turn]) -> None:
         outcomes = [Outcome(turn.record, turn.epoch, turn.outputs) for turn in turns]
         if outcomes:
             metrics.BATCH_RECORDS.observe(len(outcomes))
         if self._cycle.commit(outcomes, self._ledgers):
-            new = frozenset(turn.partition for turn in turns) - self._remembered
+            new = frozenset(self._cycle.reached) - self._remembered
             if new:
                 self._patiently(lambda: self._memory.remember(new))
                 self._remembered |= new

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -194,26 +194,27 @@ class Dispatcher:
                 self._end(turn, made)
             else:
                 self._running += 1
-                turn.task = asyncio.get_running_loop().create_task(self._run(turn, made))
+                turn.task = asyncio.get_running_loop().create_task(made)
+                # Not in a coroutine around it: one that is cancelled before its first step never comes to any line.
+                turn.task.add_done_callback(lambda task: self._ran(turn, task))
 
-    async def _run(self, turn: Turn, work: Awaitable[Sequence[Outgoing]]) -> None:
-        try:
-            outputs = await work
-        except asyncio.CancelledError:
-            turn.is_dropped = True
-            self._leave(turn)
-        except Unavailable as away:
+    def _ran(self, turn: Turn, task: "asyncio.Task[Sequence[Outgoing]]") -> None:
+        self._running -= 1
+        if task.cancelled():
+            if turn.is_dropped:
+                self._leave(turn)
+            else:
+                self._end(turn, self._buried(turn, RuntimeError("cancelled by itself")))
+        elif (error := task.exception()) is None:
             turn.task = None
-            self._suspend(turn, away)
-        except Exception as bug:  # noqa: BLE001 - as above
+            self._end(turn, task.result())
+        elif isinstance(error, Unavailable):
             turn.task = None
-            self._end(turn, self._buried(turn, bug))
+            self._suspend(turn, error)
         else:
             turn.task = None
-            self._end(turn, outputs)
-        finally:
-            self._running -= 1
-            self.on_change()
+            self._end(turn, self._buried(turn, error))
+        self.on_change()
 
     def _end(self, turn: Turn, outputs: Sequence[Outgoing]) -> None:
         if not turn.is_dropped:
@@ -234,7 +235,7 @@ class Dispatcher:
         metrics.DEAD_LETTERS.labels(type).inc()
         self._end(turn, [self._dead_letter(turn.record, type, message)])
 
-    def _buried(self, turn: Turn, bug: Exception) -> Sequence[Outgoing]:
+    def _buried(self, turn: Turn, bug: BaseException) -> Sequence[Outgoing]:
         record = turn.record
         self._log.error(
             "handler failed", topic=record.topic, partition=record.partition, at=record.offset, exc_info=bug

@@ -258,7 +258,9 @@ class Intake:
             record = read_message(message)
             return record if record[:2] in self._epochs else None
         if error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
-            self._ends[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
+            partition = str(message.topic()), int(message.partition() or 0)
+            if partition in self._epochs:  # else told before it was given away: when it comes back, more may be there
+                self._ends[partition] = int(message.offset() or 0)
             return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
@@ -283,7 +285,8 @@ class Intake:
             self._paused = wanted
 
     def _offer_positions(self) -> None:
-        partitions = [TopicPartition(*partition) for partition in self._epochs]
+        # Of a held partition some records are not handed out yet; it is asked again once it is no longer.
+        partitions = _topic_partitions(frozenset(self._epochs) - self._held)
         self._measure_lag()
         reached = {
             (found.topic, found.partition): max(found.offset, self._ends.get((found.topic, found.partition), -1))
@@ -344,6 +347,7 @@ class Intake:
             self._last_epoch += 1
             partition = found.topic, found.partition
             self._epochs[partition] = self._last_epoch
+            self._ends.pop(partition, None)
             known = None if found.offset == OFFSET_BEGINNING else _point(found)
             self._listener.assigned(partition, self._last_epoch, known)
         consumer.incremental_assign(offsets)

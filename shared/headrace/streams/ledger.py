@@ -64,11 +64,11 @@ class Ledger(Generic[ItemT]):
         left = tuple([offset for offset in self._open if offset not in finished])
         return CommitPoint(left[0] if left else self._end, self._end, left, clean)
 
-    def commit(self, finished: Container[int]) -> None:
-        """`finished` are committed."""
+    def commit(self, finished: Container[int], point: CommitPoint) -> None:
+        """`finished` are committed, by `point`."""
         for offset in [offset for offset in self._open if offset in finished]:
             del self._open[offset]
-        self._committed = next(iter(self._open), self._end)
+        self._committed = point.offset
 
     @property
     def has_moved(self) -> bool:

@@ -1,7 +1,7 @@
 """The ledgers of all partitions of a process, shared by the loop that reads and the thread that commits."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +34,7 @@ class Ledgers:
         self._most_in_flight = most_in_flight
         self._lock = threading.Lock()
         self._assigned: dict[Partition, _Assigned] = {}
-        self._proposed: dict[Partition, int] = {}
+        self._proposed: dict[Partition, tuple[int, CommitPoint]] = {}
 
     def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
         """A partition came; unless its last owner let go of it cleanly, its next records are suspects."""
@@ -102,33 +102,41 @@ class Ledgers:
         finished = _offsets(outcomes)
         with self._lock:
             points = {
-                partition: (each.epoch, each.ledger.point(finished.get(partition, ()), _is_clean(each)))
+                partition: (each.epoch, each.ledger.point(ended, _is_clean(each, ended)))
                 for partition, each in self._assigned.items()
+                for ended in [finished.get(partition, frozenset[int]())]
                 if partition in finished or each.ledger.has_moved or (each.is_closing and each.ledger.has_begun)
             }
-            self._proposed = {partition: epoch for partition, (epoch, _) in points.items()}
+            self._proposed = points
         return points
 
     def committed(self, outcomes: Sequence[Outcome]) -> None:
         """The points of the last call of `points` are committed."""
         finished = _offsets(outcomes)
         with self._lock:
-            for partition, epoch in self._proposed.items():
+            for partition, (epoch, point) in self._proposed.items():
                 if self._holds(partition, epoch):
-                    self._assigned[partition].ledger.commit(finished.get(partition, ()))
+                    self._assigned[partition].ledger.commit(finished.get(partition, ()), point)
 
     def _holds(self, partition: Partition, epoch: int) -> bool:
         found = self._assigned.get(partition)
         return found is not None and found.epoch == epoch
 
 
-def _is_clean(assigned: _Assigned) -> bool:
-    # A suspect that was not read again yet may still be what kills.
-    return assigned.is_closing and not assigned.suspects_left
+def _is_clean(assigned: _Assigned, ended: Container[int]) -> bool:
+    """Whether whoever comes next need not fear what is still open: nothing of it runs, and none is a suspect."""
+    return (
+        assigned.is_closing
+        and not assigned.suspects_left
+        and not any(
+            turn.record.offset not in ended and (turn.is_suspect or (turn.began is not None and not turn.is_dropped))
+            for turn in assigned.ledger.items()
+        )
+    )
 
 
-def _offsets(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:
+def _offsets(outcomes: Iterable[Outcome]) -> dict[Partition, frozenset[int]]:
     offsets: dict[Partition, set[int]] = {}
     for outcome in outcomes:
         offsets.setdefault(outcome.record[:2], set()).add(outcome.record.offset)
-    return offsets
+    return {partition: frozenset(found) for partition, found in offsets.items()}

@@ -89,6 +89,8 @@ class TransactionCycle:
         self._stop = stop
         self._producer: Producer | None = None
         self._bounded = Bounded()
+        self.reached: set[Partition] = set()
+        """Partitions for which an offset was committed."""
         self._tokens = Tokens()
         self._token = ""
         self._record_error: KafkaError | None = None
@@ -156,6 +158,7 @@ class TransactionCycle:
         return end
 
     def _count(self, outcomes: Sequence[Outcome], held: Sequence[Outcome], produced: int, began: float) -> None:
+        self.reached.update(outcome.record[:2] for outcome in held)
         if held:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
         metrics.RECORDS_COMMITTED.inc(len(held))
@@ -250,6 +253,8 @@ class TransactionCycle:
         """Halves, the first on top of the stack; a lone offender's outputs are replaced by a dead letter."""
         if len(outcomes) > 1:
             return _halves(outcomes)
+        if not outcomes:
+            raise StreamFailed(f"Kafka refuses the group's offsets: {self._record_error}")
         offender = outcomes[0]
         error = self._record_error
         kind, told = (error.name(), error.str()) if error is not None else ("UNKNOWN", "refused by the broker")

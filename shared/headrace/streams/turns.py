@@ -39,7 +39,7 @@ class Turn:
         self.outputs: Sequence[Outgoing] = ()
         self.size = len(record.value or b"") + len(record.key or b"")
         """Bytes that it holds in memory, about; what it made is added once that is known."""
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Sequence[Outgoing]] | None = None
         self.committed: asyncio.Event | None = None
         self.is_suspect = False
         self.deaths: int | None = None

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, Producer
 from headrace.streams import metrics
 from headrace.streams.commit_metadata import CommitPoint
 from headrace.streams.config import GroupMemory, StreamConfig, SuspectMemory, consumer_properties, producer_properties
-from headrace.streams.dispatch import Dispatcher
+from headrace.streams.dispatch import RESUME_AFTER_S, Dispatcher
 from headrace.streams.errors import Unavailable
 from headrace.streams.intake import Intake
 from headrace.streams.ledgers import Ledgers
@@ -302,27 +303,30 @@ class ConcurrentProcessor:
         try:
             while (taken := self._outbox.take()) is not None:
                 self._busy_since = time.monotonic()
-                self._commit(taken.turns)
+                is_decided = self._commit(taken.turns)
                 self._busy_since = None
-                self._call(lambda taken=taken: self._committed(taken))
+                self._call(partial(self._committed, taken, is_decided))
         except Exception as error:  # noqa: BLE001 - it ends the run, with its traceback
             self._call(lambda error=error: self._fail(error))
         finally:
             self._call(self._no_more_commits.set)
 
-    def _commit(self, turns: Sequence[Turn]) -> None:
+    def _commit(self, turns: Sequence[Turn]) -> bool:
+        """False if it was asked to stop before the fate of all was decided."""
         outcomes = [Outcome(turn.record, turn.epoch, turn.outputs) for turn in turns]
         if outcomes:
             metrics.BATCH_RECORDS.observe(len(outcomes))
-        if self._cycle.commit(outcomes, self._ledgers):
-            new = frozenset(self._cycle.reached) - self._remembered
-            if new:
-                self._patiently(lambda: self._memory.remember(new))
-                self._remembered |= new
+        is_decided = self._cycle.commit(outcomes, self._ledgers)
+        new = frozenset(self._cycle.reached) - self._remembered
+        if new:
+            self._patiently(lambda: self._memory.remember(new))
+            self._remembered |= new
+        return is_decided
 
-    def _committed(self, taken: Taken) -> None:
+    def _committed(self, taken: Taken, is_decided: bool) -> None:
         self._dispatcher.settle(taken.turns)
-        self._quarantine.committed(taken.turns)
+        if is_decided:  # else the next owner reads them again, and their marks must still be there
+            self._quarantine.committed(taken.turns)
         for barrier in taken.barriers:
             barrier.set()
         if self._ledgers.have_moved:
@@ -336,5 +340,5 @@ class ConcurrentProcessor:
             except Unavailable as away:
                 metrics.UNAVAILABLE.inc()
                 self._log.warning("platform part away", reason=str(away))
-                if self._stop.wait(1.0):
+                if self._stop.wait(RESUME_AFTER_S):
                     return None

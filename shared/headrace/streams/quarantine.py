@@ -195,7 +195,7 @@ class Quarantine:
         # Only what is committed is not counted again after the next one's death.
         while not turn.committed.is_set() and not turn.is_dropped:
             try:
-                await asyncio.wait_for(turn.committed.wait(), 1.0)
+                await asyncio.wait_for(turn.committed.wait(), LOOK_AGAIN_S)
             except TimeoutError:
                 continue
 

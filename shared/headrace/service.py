@@ -125,6 +125,11 @@ class StoredSuspectMemory:
         with _unavailable():
             return await self._suspects.count(id)
 
+    async def take_back(self, id: str) -> None:
+        """Takes 1 from the count of a marked id; raises Unavailable."""
+        with _unavailable():
+            await self._suspects.take_back(id)
+
     async def clear(self, ids: Sequence[str]) -> None:
         """Takes the marks away; raises Unavailable."""
         with _unavailable():

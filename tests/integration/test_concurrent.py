@@ -42,6 +42,9 @@ class Suspects:
         self.counts[id] += 1
         return self.counts[id]
 
+    async def take_back(self, id: str) -> None:
+        self.counts[id] -= 1
+
     async def clear(self, ids: Sequence[str]) -> None:
         for id in ids:
             self.counts.pop(id, None)

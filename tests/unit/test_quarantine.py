@@ -31,6 +31,9 @@ class Memory:
         self.counts[id] += 1
         return self.counts[id]
 
+    async def take_back(self, id: str) -> None:
+        self.counts[id] -= 1
+
     async def clear(self, ids: Sequence[str]) -> None:
         for id in ids:
             self.counts.pop(id, None)
@@ -147,3 +150,18 @@ async def test_no_more_than_a_window_is_marked_at_a_time(monkeypatch: pytest.Mon
     assert max(memory.marked) <= 10
     assert sum(memory.marked) == 35
     assert stage.started == list(range(35))
+
+
+async def test_a_death_alone_is_not_counted_when_the_partition_was_given_away() -> None:
+    memory = Memory()
+    memory.counts = {"group in/0/5": 0}
+    stage = Stage(memory)
+    stage.start = lambda turn: None if stage.gate.keeps(turn) else stage.started.append(turn.record.offset)  # type: ignore[method-assign]
+    turn = Turn(Record("in", 0, 5, 0, b"5", b"", []), 1)
+    turn.is_suspect = True
+    assert stage.gate.examine(turn)
+    stage.gate.examine_now()
+    await _until(lambda: stage.started == [5])
+    assert memory.counts == {"group in/0/5": 1}
+    turn.is_dropped = True
+    await _until(lambda: memory.counts == {"group in/0/5": 0})

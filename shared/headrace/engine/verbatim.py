@@ -1,8 +1,10 @@
 """Values as bytes and back, unchanged: what a resumed run sees must be what the run first saw.
 
-JSON, in which a time, a decimal, bytes, or an integer beyond 64 bits is `{"$headrace": kind, "value": text}`.
+JSON, in which a time, a decimal, bytes, an integer beyond 64 bits, or a float that is no number is
+`{"$headrace": kind, "value": text}`.
 """
 
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
@@ -31,11 +33,12 @@ def dumps(value: object) -> bytes:
 
     try:
         encoded = orjson.dumps(value, default=tag, option=orjson.OPT_PASSTHROUGH_DATETIME)
-        if encoded.count(_TAG_BYTES) == tagged:
+        # orjson writes a float that is infinite or no number as null.
+        if encoded.count(_TAG_BYTES) == tagged and not (b"null" in encoded and _has_odd_float(value)):
             return encoded
     except (orjson.JSONEncodeError, RecursionError):
         pass
-    # Rare: a huge integer, a key that is no text, or data that itself says "$headrace".
+    # Rare: a huge integer, an odd float, a key that is no text, or data that itself says "$headrace".
     try:
         return orjson.dumps(_tagged(value))
     except (orjson.JSONEncodeError, RecursionError):
@@ -48,9 +51,19 @@ def loads(encoded: bytes) -> object:
     return _untagged(value) if _TAG_BYTES in encoded else value
 
 
+def _has_odd_float(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(_has_odd_float(item) for item in cast(Mapping[object, object], value).values())
+    return isinstance(value, list | tuple) and any(_has_odd_float(item) for item in cast(Iterable[object], value))
+
+
 def _tagged(value: object) -> object:
     if isinstance(value, bool):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_TAG: "float", "value": str(value)}
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         return {_TAG: "int", "value": hex(value)}
     if isinstance(value, Mapping):
@@ -84,6 +97,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "date": date.fromisoformat,
     "time": clock_time.fromisoformat,
     "decimal": Decimal,
+    "float": float,
     "bytes": b64decode,
     "int": lambda text: int(text, 16),
 }

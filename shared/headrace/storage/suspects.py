@@ -51,6 +51,11 @@ class SuspectStore:
             )
         return int(found["deaths"])
 
+    async def take_back(self, id: str) -> None:
+        """Takes one from the deaths of `id`, if it is marked; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            await self._suspects.update_one({"_id": id, "deaths": {"$gt": 0}}, {"$inc": {"deaths": -1}})
+
     async def clear(self, ids: Iterable[str]) -> None:
         """Forgets `ids`; raises PlatformUnavailable."""
         asked = [*ids]

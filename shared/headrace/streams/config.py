@@ -37,6 +37,10 @@ class SuspectMemory(Protocol):
         """Adds 1 to the count of a marked id, durably, and answers it."""
         ...
 
+    async def take_back(self, id: str) -> None:
+        """Takes 1 from the count of a marked id: its worker did not die of it."""
+        ...
+
     async def clear(self, ids: Sequence[str]) -> None:
         """Takes the marks away."""
         ...

@@ -198,6 +198,9 @@ class Quarantine:
                 await asyncio.wait_for(turn.committed.wait(), LOOK_AGAIN_S)
             except TimeoutError:
                 continue
+        if not turn.committed.is_set():
+            # Its partition was given away: it did not kill its worker.
+            await self._patiently(lambda: self._memory.take_back(self._id(turn)))
 
     async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         while True:

@@ -416,3 +416,12 @@ def _typed(value: object) -> object:
     if isinstance(value, list):
         return tuple(_typed(item) for item in value)
     return type(value).__name__, str(value) if isinstance(value, Decimal) else value
+
+
+def test_a_run_that_publishes_is_owned_and_one_that_only_logs_is_not() -> None:
+    def plan(step: dict[str, object]) -> Plan:
+        trigger = {"type": "event", "event": "*"}
+        return compile_plan(parse_automation({"name": "a", "app": "b", "trigger": trigger, "steps": [step]}), 1)
+
+    assert plan({"id": "s", "use": "event.publish", "with": {"type": "x", "data": {}}}).has_effects
+    assert not plan({"id": "s", "use": "log", "with": {"text": "x"}}).has_effects

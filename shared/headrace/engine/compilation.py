@@ -152,14 +152,14 @@ class _Compiler:
         values = {name: self._value(value, f"{path}.with.{name}") for name, value in source.with_.items()}
         found = {name: value for name, value in values.items() if value is not None}
         fields = Fields(found, _NOWHERE)
-        self._check_constants(found, step, path)
-        if source.on_unknown is not None and step.effect not in ("at_least_once", "at_most_once"):
+        effect = step.effect_of(self._check_constants(found, step, path))
+        if source.on_unknown is not None and effect not in ("at_least_once", "at_most_once"):
             self.mistakes.append(f"{path}.on_unknown: {step.use} calls nobody outside")
         if isinstance(step, PureStep):
             ready = self._ready(step.bind, fields, path)
             return PlannedPure(**common, step=step, fields=fields, ready=ready)
-        default = "fail" if step.effect == "at_most_once" else "resend"
-        at_most_once = step.effect != "once" and (source.on_unknown or default) == "fail"
+        default = "fail" if effect == "at_most_once" else "resend"
+        at_most_once = effect not in ("none", "once") and (source.on_unknown or default) == "fail"
         return PlannedAwaiting(
             **common,
             step=step,
@@ -167,6 +167,7 @@ class _Compiler:
             ready=self._ready(step.bind, fields, path),
             retry=self._retry(source, step, at_most_once, path),
             limit=source.timeout or DEFAULT_TIMEOUT,
+            effect=effect,
             at_most_once=at_most_once,
         )
 
@@ -186,8 +187,10 @@ class _Compiler:
             if field.is_required() and name not in source.with_:
                 self.mistakes.append(f"{path}.with.{name}: {step.use} needs it")
 
-    def _check_constants(self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str) -> None:
-        """Constants that can never fit are refused now, whatever the templates beside them will give."""
+    def _check_constants(
+        self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str
+    ) -> Mapping[str, object]:
+        """The constants; those that can never fit are refused now, whatever the templates beside them will give."""
         constants = {name: value.render(_NOWHERE) for name, value in values.items() if value.constant}
         try:
             step.inputs.model_validate(constants)
@@ -195,6 +198,7 @@ class _Compiler:
             for mistake in error.errors(include_url=False, include_input=False):
                 if mistake["loc"] and mistake["loc"][0] in constants and mistake["type"] != "extra_forbidden":
                     self.mistakes.append(f"{path}.with.{dotted(mistake['loc'])}: {mistake['msg']}")
+        return constants
 
     def _ready(self, bind: Callable[[dict[str, object]], WorkT], fields: Fields, path: str) -> WorkT | None:
         """The work of a step whose inputs are all constant, bound once for all runs."""

@@ -174,7 +174,7 @@ class Orchestrator:
         give_up_at = min(own_deadline, run.deadline)
         attempts: list[Attempt] = []
         # What is written to our own database is not cut off: whether it was written would be unknown.
-        limit = asyncio.timeout(None if step.step.effect == "once" else give_up_at - self._clock.perf())
+        limit = asyncio.timeout(None if step.effect == "once" else give_up_at - self._clock.perf())
         try:
             async with limit:
                 outputs = await attempt(work, run, step.retry, give_up_at, attempts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from headrace.contracts.automation import Automation, Retry
-from headrace.engine.steps.base import AwaitingStep, Compute, Perform, PureStep
+from headrace.engine.steps.base import AwaitingStep, Compute, Effect, Perform, PureStep
 from headrace.language import Condition, Scope, Value
 
 
@@ -65,6 +65,8 @@ class PlannedAwaiting(_Planned):
     retry: Retry
     limit: float
     """`timeout`, or the default where the author gave none."""
+    effect: Effect
+    """Of this use of the step."""
     at_most_once: bool
     """Whether a call whose fate is unknown is given up rather than made again."""
 
@@ -132,6 +134,8 @@ def has_effects(steps: Sequence[PlannedStep]) -> bool:
     return any(
         any(has_effects(way.steps) for way in step.ways)
         if isinstance(step, PlannedBranch)
-        else isinstance(step, PlannedPure | PlannedAwaiting) and step.step.effect != "none"
+        else (isinstance(step, PlannedAwaiting) and step.effect != "none")
+        # A pure step's effect is what it publishes: a duplicate of the run must not publish it again.
+        or (isinstance(step, PlannedPure) and step.step.effect != "none")
         for step in steps
     )

@@ -48,7 +48,7 @@ async def written_down(
             journal.note(key, result)
         return
     journal.note(key, result, run.publications[published:], run.deadline_of if ending == "timed_out" else None)
-    if isinstance(step, PlannedAwaiting) and step.step.effect != "once":
+    if isinstance(step, PlannedAwaiting) and step.effect not in ("none", "once"):
         await journal.write()
 
 

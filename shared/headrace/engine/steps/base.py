@@ -1,7 +1,7 @@
 """What a step of the table is: a name, its inputs, what it does outside, and the work itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -49,8 +49,17 @@ class Step(ABC):
     outputs: ClassVar[dict[str, str]]
     """Names of the outputs beside `success`, and what each is: the docs and the editor read it."""
     effect: ClassVar[Effect]
+    example: ClassVar[str] = ""
+    """One step in YAML as it stands under `steps:`, for its page in the docs; a test runs it."""
     retry: ClassVar[Retry | None] = None
     """Tries in place where the author says nothing; None is one try."""
+
+    def effect_of(self, constants: Mapping[str, object]) -> Effect:
+        """The effect of one use of the step, whose inputs are these as far as they are constant.
+
+        A step that can also merely read says so here; when in doubt it answers `effect`.
+        """
+        return self.effect
 
     def stored(self, rendered: Outputs) -> Outputs:
         """The rendered inputs as a record may keep them: credentials masked."""

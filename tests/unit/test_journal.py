@@ -28,6 +28,7 @@ from headrace.engine import (
     Orchestrator,
     Outcome,
     OwnershipLost,
+    Plan,
     PlatformUnavailable,
     Ports,
     RowCreated,

@@ -41,8 +41,6 @@ class FakeProducer:
         self._broker = broker
         self._values: list[bytes | None] = []
         self._offsets: list[TopicPartition] = []
-        self._is_sweeping = True
-        """The first transaction of a producer is one of nothing; see TransactionCycle."""
         broker.producers += 1
 
     def init_transactions(self, timeout: float) -> None:
@@ -72,9 +70,6 @@ class FakeProducer:
         self._broker.offsets |= {(each.topic, each.partition): each for each in self._offsets}
 
     def _step(self, call: str, effect: Callable[[], None]) -> None:
-        if self._is_sweeping and call != "init":
-            self._is_sweeping = call != "abort"
-            return
         error, happened = self._broker.trouble(call)
         if happened:
             effect()
@@ -89,7 +84,6 @@ class FakeIntake:
         self.commit_lock = threading.Lock()
         self.epochs = {("in", 0): 1, ("in", 1): 2}
         self.group_metadata = object()
-        self.any_partition = ("in", 0)
         self._broker = broker
 
     def holds(self, partition: tuple[str, int], epoch: int) -> bool:
@@ -141,7 +135,7 @@ def test_a_client_that_never_comes_back_is_given_up_and_its_outcome_committed_by
 
     class Stuck(FakeProducer):
         def send_offsets_to_transaction(self, offsets: list[TopicPartition], metadata: object, timeout: float) -> None:
-            if not self._is_sweeping and broker.producers == 1:
+            if broker.producers == 1:
                 never.wait()
             super().send_offsets_to_transaction(offsets, metadata, timeout)
 

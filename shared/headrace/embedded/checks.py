@@ -17,7 +17,7 @@ _MONGODB = (6, 0)
 _BOUND_S = 10.0
 """A killed worker's partitions stand still for so long; a retry of a synchronous caller waits no longer than this."""
 
-_BROKER_FILE = "the settings of the embedded broker are listed in docs/embedded.md"
+_BROKER_FILE = "the settings of the embedded broker are in shared/headrace/embedded/broker.py"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def kafka_checks(address: str, facts: KafkaFacts) -> list[Check]:
         passed("Kafka", f"{address}: {facts.brokers} broker{plural}"),
         _groups(facts),
         _transactions(facts),
+        _markers(facts),
         _recovery(facts),
         *_properties(facts),
     ]
@@ -144,6 +145,22 @@ def _transactions(facts: KafkaFacts) -> Check:
         facts.transactions_problem,
         "let the user write to transactional ids that begin with the prefix; on one broker "
         "transaction.state.log.replication.factor and .min.isr must be 1",
+    )
+
+
+_FORGETFUL = range(30, 34)
+"""metadata.version of 4.3-IV0 to 4.4-IV2."""
+
+
+def _markers(facts: KafkaFacts) -> Check:
+    name = "Kafka's transaction markers"
+    level = facts.features.get("metadata.version")
+    if level not in _FORGETFUL:
+        return passed(name, "no version that is known to forget them")
+    return failed(
+        name,
+        "Kafka 4.3.0 and 4.4.0 forget how transactions ended when a partition has no leader for a moment (KAFKA-20734)",
+        "use Apache Kafka 4.0 to 4.2, or a later release that names KAFKA-20734 as mended",
     )
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from headrace.embedded.errors import PartDied, StackError
+from headrace.embedded.jars import KAFKA_VERSION
 from headrace.embedded.processes import Children
 
 NODE_ID = "1"
@@ -37,9 +38,10 @@ def condition(data: Path) -> Condition:
 
 def prepare(children: Children, directory: Path, java: str, classpath: str, config: Path) -> None:
     """Formats `directory`/data unless it is; raises StackError where that would lose records."""
-    data = directory / "data"
+    data, formatted_by = directory / "data", directory / "formatted-by"
     found = condition(data)
     if found is Condition.FORMATTED:
+        _check_version(directory, formatted_by)
         return
     if found is Condition.BROKEN:
         raise StackError(
@@ -57,6 +59,7 @@ def prepare(children: Children, directory: Path, java: str, classpath: str, conf
             raise StackError(f"{child.name} took over {FORMAT_TIMEOUT_S:.0f} s; its log is {child.log}")
         if child.exit_code != 0:
             child.check()
+        formatted_by.write_text(KAFKA_VERSION)
     except PartDied as error:
         raise StackError(f"the broker's log directory {data} could not be formatted: {error}") from None
     finally:
@@ -70,6 +73,17 @@ FAST_START = (
     # No collector threads beside the services; a heap this small is collected in milliseconds.
     "-XX:+UseSerialGC",
 )
+
+
+def _check_version(directory: Path, formatted_by: Path) -> None:
+    """A broker cannot read what a newer one has formatted, and says so in a way that nobody understands."""
+    # Before this was noted, 4.4 formatted.
+    found = formatted_by.read_text().strip() if formatted_by.exists() else "4.4.0"
+    if [int(part) for part in found.split(".")] > [int(part) for part in KAFKA_VERSION.split(".")]:
+        raise StackError(
+            f"the broker's data in {directory} were made by Kafka {found}, and this is {KAFKA_VERSION}; remove that "
+            "directory to begin with an empty broker, or name a running one in KAFKA_BOOTSTRAP_SERVERS"
+        )
 
 
 def _meta_is_whole(meta: Path) -> bool:

@@ -183,11 +183,6 @@ class Intake:
         return self._epochs.get(partition) == epoch
 
     @property
-    def any_partition(self) -> Partition:
-        """One of those that the group reads, assigned to us or not."""
-        return self._topics[0], 0
-
-    @property
     def group_metadata(self) -> object:
         """The group's metadata after the last poll; the broker refuses it if a rebalance came since."""
         return self._group_metadata

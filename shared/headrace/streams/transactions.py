@@ -278,7 +278,7 @@ class TransactionCycle:
         while self._producer is None:
             producer = self._open_producer()
             try:
-                self._bounded(partial(self._initialise, producer), INIT_TIMEOUT_S + 2 * PATIENCE_S)
+                self._bounded(partial(producer.init_transactions, INIT_TIMEOUT_S), INIT_TIMEOUT_S + PATIENCE_S)
             except TimeoutError:
                 self._log.error("the client did not return from init_transactions")
             except KafkaException as raised:
@@ -291,24 +291,6 @@ class TransactionCycle:
             else:
                 self._producer = producer
         return self._producer
-
-    def _initialise(self, producer: Producer) -> None:
-        """Ends what an earlier producer with this id left open, once by the coordinator and once by ourselves.
-
-        A broker that was killed can forget the marker that ends a transaction in the group's partition of offsets
-        (seen with Kafka 4.4: the transaction was complete, its offsets stayed pending, and those of the group could not
-        be read any more). The markers of a transaction of nothing, aborted, end those too.
-        """
-        producer.init_transactions(INIT_TIMEOUT_S)
-        producer.begin_transaction()
-        try:
-            nothing = [TopicPartition(*self._intake.any_partition, 0)]
-            producer.send_offsets_to_transaction(nothing, self._intake.group_metadata, COMMIT_TIMEOUT_S)
-        except KafkaException as raised:
-            # Expected where we are no member of the group yet, or no more.
-            if not raised.args[0].txn_requires_abort():
-                raise
-        producer.abort_transaction(COMMIT_TIMEOUT_S)
 
     def _discard(self) -> None:
         if self._producer is not None:

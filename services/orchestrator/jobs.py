@@ -125,7 +125,10 @@ class JobRunner:
             return [self._dead_letter(record, crash.type, crash.message)]
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
-        return self._outgoing(started.job, record, outcome)
+        made = self._outgoing(started.job, record, outcome)
+        if outcome.gave_up_on is not None:
+            made.append(self._dead_letter(record, outcome.gave_up_on["type"], outcome.gave_up_on["message"]))
+        return made
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]

@@ -10,9 +10,22 @@ from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import job_key
 from headrace.contracts.representable import refuse_unrepresentable
+from headrace.contracts.reserved import CALLED, ENDED, RESERVED, STARTED, read_end, read_start
 from headrace.contracts.rows import read_row_change, row_id_of
-from headrace.contracts.topics import JOBS, ROWS
-from headrace.matching import Index, Match, MatchError, match_event, match_row
+from headrace.contracts.ticks import read_tick
+from headrace.contracts.topics import JOBS, ROWS, TICKS, WEBHOOKS
+from headrace.contracts.webhooks import read_webhook_request, webhook_of
+from headrace.matching import (
+    Index,
+    Match,
+    MatchError,
+    match_end,
+    match_event,
+    match_row,
+    match_start,
+    match_tick,
+    match_webhook,
+)
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record
@@ -28,6 +41,8 @@ class RecordMatcher:
         self._index = index
         self._dead_letter = dead_letter
         self._rows = ROWS.full_name(settings.prefix)
+        self._webhooks = WEBHOOKS.full_name(settings.prefix)
+        self._ticks = TICKS.full_name(settings.prefix)
         self._jobs = {priority: topic.full_name(settings.prefix) for priority, topic in JOBS.items()}
         self._fired = 0
         self._made = dict.fromkeys(self._jobs, 0)
@@ -66,7 +81,21 @@ class RecordMatcher:
             return event, match_row(self._index, event, change, row_id, key, location)
         if not event.type:
             raise ContractError("missing_attribute", "header ce_type is missing or empty; it names the event's type")
-        return event, match_event(self._index, event, _body(record), key, location)
+        if record.topic == self._webhooks:
+            request = read_webhook_request(_body(record))
+            return event, match_webhook(self._index, event, webhook_of(key, event.app), request, key, location)
+        if record.topic == self._ticks:
+            return event, match_tick(self._index, event, read_tick(_body(record)), key, location)
+        return event, self._match_event(event, _body(record), key, location)
+
+    def _match_event(self, event: Event, data: object, key: str, location: Location) -> list[Match | MatchError]:
+        if not event.type.startswith(RESERVED):
+            return match_event(self._index, event, data, key, location)
+        if event.type in (CALLED, STARTED):
+            return match_start(self._index, event, read_start(data), key, location)
+        if event.type == ENDED:
+            return match_end(self._index, event, read_end(data), key, location)
+        raise ContractError("reserved_type", f"types that begin with `{RESERVED}` are Headrace's own; this one is none")
 
     def _outgoing(self, record: Record, event: Event, found: Match | MatchError) -> Outgoing:
         if isinstance(found, MatchError):

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from headrace.contracts.topics import DAY_MS, EVENTS, JOBS, RETRIES, ROWS, RUNS, TOPICS, Topic
+from headrace.contracts.topics import DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
 
 READS: Mapping[str, tuple[Topic, ...]] = {
-    "trigger_matcher": (ROWS, EVENTS),
+    "trigger_matcher": SOURCES,
     "orchestrator": (*JOBS.values(), *RETRIES.values()),
     "recorder": (RUNS,),
 }

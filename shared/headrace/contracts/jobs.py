@@ -31,6 +31,17 @@ class Cause(BaseModel):
     time: datetime
 
 
+class Parent(BaseModel):
+    """The run that called this one; `depth` counts the calls from the first of the chain on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    automation: str
+    step: str
+    depth: int = 1
+
+
 class Job(BaseModel):
     """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings."""
 
@@ -49,6 +60,9 @@ class Job(BaseModel):
     replay: str = ""
     trigger: dict[str, object]
     cause: Cause
+    parent: Parent | None = None
+    user: dict[str, object] | None = None
+    """Who started it by hand."""
 
 
 def read_job(value: bytes | None) -> Job:

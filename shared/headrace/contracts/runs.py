@@ -21,7 +21,19 @@ RunStatus = Literal[
 FINAL_STATUSES: frozenset[RunStatus] = frozenset(
     ("success", "error", "stopped", "timed_out", "cancelled", "dead_lettered")
 )
-StepStatus = Literal["success", "error", "stopped", "skipped", "no_condition_met", "timed_out", "cancelled"]
+StepStatus = Literal[
+    "success",
+    "error",
+    "stopped",
+    "skipped",
+    "no_condition_met",
+    "max_iterations",
+    "failure_condition",
+    "incorrect_type",
+    "no_iterations",
+    "timed_out",
+    "cancelled",
+]
 
 
 class ErrorInfo(TypedDict):
@@ -41,7 +53,8 @@ class Attempt(TypedDict):
 
 
 class StepResult(TypedDict):
-    """One step's result. `children` are the steps of the branch that ran."""
+    """One step's result. `children` are the steps inside that ran: those of the branch; of a loop those of its last
+    iterations, each with its number; of a parallel step those of its lists, each with its list's name."""
 
     id: str
     use: str
@@ -54,6 +67,8 @@ class StepResult(TypedDict):
     duration_ms: float
     attempts: NotRequired[list[Attempt]]
     children: NotRequired[list["StepResult"]]
+    iteration: NotRequired[int]
+    strand: NotRequired[str]
 
 
 class EventRef(TypedDict):
@@ -66,6 +81,14 @@ class EventRef(TypedDict):
     partition: int
     offset: int
     time: datetime
+
+
+class ParentRef(TypedDict):
+    """The run that called this one, and the key of the step that did."""
+
+    run_id: str
+    automation: str
+    step: str
 
 
 class JobRef(TypedDict):
@@ -100,6 +123,7 @@ class RunRecord(TypedDict):
     error: ErrorInfo | None
     collected: NotRequired[object]
     owned: NotRequired[bool]
+    parent: NotRequired[ParentRef]
     event_time: datetime
     started_at: datetime
     finished_at: datetime | None

@@ -29,6 +29,8 @@ class Topic:
 
 
 ROWS = Topic("rows", "app/table/row-id", "row change, Debezium's envelope")
+WEBHOOKS = Topic("webhooks", "app/webhook-id", "method, kept headers, query, body")
+TICKS = Topic("ticks", "app/automation", "scheduled time, fired time")
 EVENTS = Topic("events", "publisher's choice", "any JSON")
 AUTOMATIONS = Topic(
     "automations",
@@ -52,5 +54,8 @@ DEAD_LETTERS = Topic(
 )
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 
-TOPICS: tuple[Topic, ...] = (ROWS, EVENTS, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), DEAD_LETTERS, RUNS)
+SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
+"""Whose records are events, which automations listen to."""
+
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -1,9 +1,11 @@
 """A run's journal: what was written down of it, replayed verbatim, and what is to be written next.
 
 An entry carries the results of all steps since the entry before, so that a resumed run decides nothing anew: reads,
-answers, branches taken and failures are what they first were. Entries are keyed by step key, not by position.
+answers, branches taken and failures are what they first were. Entries are keyed by step key, not by position: what was
+done at once may be written in any order.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,18 +21,22 @@ from headrace.engine.verbatim import dumps, loads
 class Noted:
     """What the journal says of a step. `result` None: its call had been announced, and nobody knows what became of it.
 
-    `branch` is the way a branch step took. `publications` are those not emitted yet.
+    `decision` is what a step with steps inside decided (the way of a branch, the items of a loop), if `is_decided`.
+    `publications` are those not emitted yet.
     """
 
     result: StepResult | None = None
-    branch: str | None = None
-    is_branch: bool = False
+    decision: object = None
+    is_decided: bool = False
     cut_off_by: str | None = None
     publications: Sequence[Publication] = field(default_factory=tuple[Publication, ...])
 
 
 class Journal:
-    """One segment's journal, under one claim. `entries` are those written so far, in their order."""
+    """One segment's journal, under one claim. `entries` are those written so far, in their order.
+
+    Entries are numbered, so one is written at a time; what comes meanwhile goes together with the next.
+    """
 
     def __init__(self, heads: RunHeads, claim: Claim, entries: Sequence[bytes]) -> None:
         self._heads = heads
@@ -38,6 +44,7 @@ class Journal:
         self._written = len(entries)
         self._known: dict[str, Noted] = {}
         self._pending: list[dict[str, object]] = []
+        self._writing = asyncio.Lock()
         self._rows_written: set[str] = set()
         self._started_at: datetime | None = None
         for entry in entries:
@@ -69,9 +76,13 @@ class Journal:
             item["publications"] = [_packed(each) for each in publications]
         self._pending.append(item)
 
-    def note_branch(self, key: str, way: str | None) -> None:
-        """The branch step took this way; it goes with the next entry."""
-        self._pending.append({"key": key, "branch": way})
+    def note_decision(self, key: str, decision: object) -> None:
+        """The step with this key decided so; it goes with the next entry."""
+        self._pending.append({"key": key, "decision": decision})
+
+    def note_again(self, key: str) -> None:
+        """The step with this key is to be done again when the run is resumed; it goes with the next entry."""
+        self._pending.append({"key": key, "again": True})
 
     async def announce(self, key: str) -> None:
         """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -80,24 +91,28 @@ class Journal:
 
     async def write(self) -> None:
         """Writes what is pending, if anything is; raises OwnershipLost, PlatformUnavailable."""
-        if self._pending:
-            await self._heads.append(self._claim, self._written, self._entry(self._pending))
-            self._advance()
+        async with self._writing:
+            if self._pending:
+                taken, self._pending = self._pending, []
+                await self._heads.append(self._claim, self._written, self._entry(taken))
+                self._written += 1
 
     async def write_with_row(self, key: str, result: StepResult, row: NewRow) -> RowCreated:
         """Writes what is pending and the result of the step that creates `row`, together with the row.
 
         Raises OwnershipLost, PlatformUnavailable, RowConflict and RowRefused; then nothing is written.
         """
-        entry = self._entry([*self._pending, {"key": key, "result": result}])
-        created = await self._heads.append_with_row(self._claim, self._written, entry, row)
-        self._rows_written.add(key)
-        self._advance()
+        async with self._writing:
+            taken, self._pending = self._pending, []
+            entry = self._entry([*taken, {"key": key, "result": result}])
+            try:
+                created = await self._heads.append_with_row(self._claim, self._written, entry, row)
+            except BaseException:
+                self._pending = [*taken, *self._pending]
+                raise
+            self._rows_written.add(key)
+            self._written += 1
         return created
-
-    def _advance(self) -> None:
-        self._written += 1
-        self._pending.clear()
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
         where = {"segment": self._claim.segment, "generation": self._claim.generation}
@@ -112,13 +127,16 @@ class Journal:
         # What an earlier segment published went out with its end.
         is_ours = (entry["generation"], entry["segment"]) == (self._claim.generation, self._claim.segment)
         for item in cast("list[dict[str, object]]", entry["items"]):
+            if "again" in item:
+                self._known.pop(str(item["key"]), None)
+                continue
             packed = cast("list[dict[str, object]]", item.get("publications", [])) if is_ours else []
-            # A branch has two: the way it took, and how it failed as a whole.
+            # A step with steps inside has two: what it decided, and how it failed as a whole.
             before = self._known.get(str(item["key"]), Noted())
             self._known[str(item["key"])] = Noted(
                 result=cast("StepResult | None", item.get("result")),
-                branch=cast("str | None", item.get("branch", before.branch)),
-                is_branch=before.is_branch or "branch" in item,
+                decision=item.get("decision", before.decision),
+                is_decided=before.is_decided or "decision" in item,
                 cut_off_by=cast("str | None", item.get("cut_off_by")),
                 publications=tuple(_unpacked(each) for each in packed),
             )

@@ -1,29 +1,56 @@
 """The flow of a run: from the job to the record and the publications that end it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from headrace.contracts.runs import Attempt, ErrorInfo, RunRecord, RunStatus, StepResult
-from headrace.engine.attempts import attempt, milliseconds
+from headrace.contracts.runs import ErrorInfo, RunRecord, StepResult
+from headrace.engine import leaves
+from headrace.engine.attempts import milliseconds
+from headrace.engine.endings import (
+    Ending,
+    failed,
+    finished,
+    gravest,
+    run_status,
+    run_timeout,
+    step_status,
+)
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError, StepTimeout
+from headrace.engine.iterations import Iterations, items_of
 from headrace.engine.journal import Journal, Noted
 from headrace.engine.plan import (
+    Container,
     Plan,
     PlannedAwaiting,
     PlannedBranch,
+    PlannedCall,
     PlannedCollect,
+    PlannedDelay,
     PlannedFilter,
+    PlannedLoop,
+    PlannedParallel,
     PlannedPure,
+    PlannedSet,
     PlannedStep,
+    PlannedStop,
+    PlannedStub,
+    PlannedWait,
 )
 from headrace.engine.ports import OwnershipLost, Ports
 from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
-from headrace.engine.replay import Ending, replayed, unknown_outcome, written_down
+from headrace.engine.replay import decided, replayed, unknown_outcome, written_down
 from headrace.engine.run import Run, Started, never
+from headrace.engine.together import together
 from headrace.language import TemplateError
+
+TURN_S = 0.005
+"""How long a loop computes before others get the event loop."""
+
+_ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
+"""Endings of a strand that end the whole run: those beside it begin no further step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +58,13 @@ class Outcome:
     """What a run's segment leaves behind: all of it belongs into the transaction that commits the job's offset.
 
     `is_handed_over`: the run is not at its end; whoever asked it to leave makes the job of its next segment.
+    `gave_up_on`: a step failed that is worth another try, and the run waits for that as a dead letter.
     """
 
     record: RunRecord
     publications: tuple[Publication, ...]
     is_handed_over: bool = False
+    gave_up_on: ErrorInfo | None = None
 
 
 class Orchestrator:
@@ -65,16 +94,18 @@ class Orchestrator:
         began = clock.perf()
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
+        run.lets_others = plan.awaits
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
-            run.failed(_run_timeout(timeout))
-        if ending == "handed_over" and journal is not None:
+            run.failed(run_timeout(timeout))
+        if ending in ("handed_over", "gave_up") and journal is not None:
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
         finished_at = now + timedelta(seconds=duration)
-        record = final_record(run, started, _status(run, ending), (started_at, finished_at), duration)
-        return Outcome(record, tuple(run.publications), ending == "handed_over")
+        record = final_record(run, started, run_status(run, ending), (started_at, finished_at), duration)
+        gave_up_on = run.last_error if ending == "gave_up" else None
+        return Outcome(record, tuple(run.publications), ending == "handed_over", gave_up_on)
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
@@ -88,6 +119,8 @@ class Orchestrator:
         """Executes one step and appends its result; says whether the run ends with it."""
         clock = self._clock
         began = clock.perf()
+        if run.halt.is_set:
+            return "halted"
         run.enter(step.path, step.position)
         noted = None
         if run.journal is not None:
@@ -108,11 +141,11 @@ class Orchestrator:
         }
         run.result = result
         results.append(result)
-        if noted is not None and noted.result is not None and not noted.is_branch:
+        if noted is not None and noted.result is not None and not noted.is_decided:
             return replayed(run, step, result, noted.result, noted)
         published = len(run.publications)
         try:
-            if noted is not None and noted.result is None and not noted.is_branch:
+            if noted is not None and noted.result is None and not noted.is_decided:
                 raise unknown_outcome(step)
             if noted is not None or step.when is None or step.when.holds(run.scope):
                 ending = await self._do(run, step, result, began, noted)
@@ -120,9 +153,9 @@ class Orchestrator:
                 result["status"] = "skipped"
                 ending = None
         except TemplateError as error:
-            ending = _failed(run, step, result, StepError(error.type, error.message))
+            ending = failed(run, step, result, StepError(error.type, error.message))
         except StepError as error:
-            ending = _failed(run, step, result, error)
+            ending = failed(run, step, result, error)
         except (PlatformUnavailable, StepCrashed, OwnershipLost):
             raise
         except Exception as error:
@@ -138,134 +171,214 @@ class Orchestrator:
     ) -> Ending | None:
         match step:
             case PlannedPure():
-                self.execute_pure_step(run, step, result)
+                leaves.do_pure(run, step, result)
             case PlannedAwaiting():
-                return await self.execute_awaiting_step(run, step, result, began)
+                return await leaves.do_awaiting(run, step, result, began)
             case PlannedFilter():
-                return self.execute_filter_step(run, step, result)
+                return leaves.do_filter(run, step, result)
             case PlannedCollect():
-                value = step.value.render(run.scope)
-                run.collect(value)
-                _finished(run, step, result, {"success": True, "value": value})
+                leaves.do_collect(run, step, result)
+            case PlannedSet():
+                leaves.do_set(run, step, result)
             case PlannedBranch():
                 return await self.execute_branch_step(run, step, result, began, noted)
+            case PlannedLoop():
+                return await self.execute_loop_step(run, step, result, began, noted)
+            case PlannedParallel():
+                return await self.execute_parallel_step(run, step, result, began, noted)
+            case PlannedCall():
+                leaves.do_call(run, step, result)
+            case PlannedStop():
+                return leaves.do_stop(run, step, result)
+            case PlannedDelay():
+                return await leaves.do_delay(run, step, result)
+            case PlannedWait():
+                leaves.do_wait(run, step, result)
+            case PlannedStub():
+                leaves.do_stub(run, step, result)
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:
             # Computing cannot be interrupted; that it took too long is said afterwards.
             raise StepTimeout(step.timeout)
         return None
 
-    def execute_pure_step(self, run: Run, step: PlannedPure, result: StepResult) -> None:
-        """Renders the inputs of a step that only computes, and does it."""
-        rendered = step.fields.render(run.scope)
-        result["inputs"] = step.step.stored(rendered)
-        compute = step.ready or step.step.bind(rendered)
-        _finished(run, step, result, compute(run))
-
-    async def execute_awaiting_step(
-        self, run: Run, step: PlannedAwaiting, result: StepResult, began: float
-    ) -> Ending | None:
-        """Does a step that waits, within its own time and the run's; what is cut off is really cancelled."""
-        rendered = step.fields.render(run.scope)
-        result["inputs"] = step.step.stored(rendered)
-        work = step.ready or step.step.bind(rendered)
-        if step.at_most_once and run.journal is not None:
-            await run.journal.announce(run.key)
-        own_deadline = began + step.limit
-        give_up_at = min(own_deadline, run.deadline)
-        attempts: list[Attempt] = []
-        # What is written to our own database is not cut off: whether it was written would be unknown.
-        limit = asyncio.timeout(None if step.effect == "once" else give_up_at - self._clock.perf())
-        try:
-            async with limit:
-                outputs = await attempt(work, run, step.retry, give_up_at, attempts)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            if own_deadline < run.deadline:
-                raise StepTimeout(step.limit) from None
-            return _cut_off(run, step, result)
-        finally:
-            if len(attempts) > 1:
-                result["attempts"] = attempts
-        _finished(run, step, result, outputs)
-        return None
-
-    def execute_filter_step(self, run: Run, step: PlannedFilter, result: StepResult) -> Ending | None:
-        """Ends the run where the condition is false."""
-        holds = step.condition.holds(run.scope)
-        _finished(run, step, result, {"success": True, "result": holds})
-        if holds:
-            return None
-        result["status"] = "stopped"
-        return "stopped"
-
     async def execute_branch_step(
         self, run: Run, step: PlannedBranch, result: StepResult, began: float, noted: Noted | None = None
     ) -> Ending | None:
         """Goes the first way whose condition holds, or the one that it went before; without one the run goes on."""
-        key = run.key
         if noted is not None:
-            way = next((way for way in step.ways if way.name == noted.branch), None)
+            way = next((way for way in step.ways if way.name == noted.decision), None)
         else:
             way = next((way for way in step.ways if way.when is None or way.when.holds(run.scope)), None)
             if run.journal is not None:
-                run.journal.note_branch(key, None if way is None else way.name)
-        _finished(run, step, result, {"success": True, "branch": None if way is None else way.name})
+                run.journal.note_decision(run.key, None if way is None else way.name)
+        outputs: dict[str, object] = {"success": True, "branch": None if way is None else way.name}
+        finished(run, step, result, outputs)
         if way is None:
             result["status"] = "no_condition_met"
             return None
         children = result["children"] = []
-        outer = run.deadline, run.deadline_of, run.only_recorded
-        if step.timeout is not None and began + step.timeout < run.deadline:
-            run.deadline, run.deadline_of = began + step.timeout, step.path
-        had_failed = noted is not None and noted.result is not None
-        run.only_recorded = run.only_recorded or had_failed
-        ending = await self.execute_steps(run, way.steps, children)
-        own_time_is_up = had_failed or (ending == "timed_out" and run.deadline_of == step.path)
-        run.deadline, run.deadline_of, run.only_recorded = outer
-        run.scope.key = key
-        if own_time_is_up and step.timeout is not None:
-            raise StepTimeout(step.timeout, {"branch": way.name})
-        if ending in ("stopped", "error", "timed_out"):
-            result["status"] = ending
+        inside = self.execute_steps(run, way.steps, children)
+        return await self._inside(run, step, result, began, noted, inside, lambda: outputs)
+
+    async def execute_loop_step(
+        self, run: Run, step: PlannedLoop, result: StepResult, began: float, noted: Noted | None = None
+    ) -> Ending | None:
+        """Does the steps for each item, in order or several at a time, until the end or what ends the loop."""
+        if noted is not None:
+            over = noted.decision
+        else:
+            over = step.over.render(run.scope)
+            if run.journal is not None:
+                run.journal.note_decision(run.key, over)
+        result["children"] = []
+        result["inputs"] = {"over": over}
+        items = items_of(over, step.option)
+        done = Iterations(step.keep, [each.id for each in step.steps])
+        if not items:
+            result["status"] = "no_iterations"
+            finished(run, step, result, {"success": True, **done.outputs()})
+            return None
+        work = self._one_by_one if step.concurrency == 1 else self._several_at_once
+        try:
+            inside = work(run, step, items[: step.most], len(items), done)
+            ending = await self._inside(run, step, result, began, noted, inside, done.outputs)
+        finally:
+            result["children"] = done.children
+        if ending is None:
+            if len(items) > step.most:
+                told = f"loop.over: it gave {len(items)} items; the loop's `max` is {step.most}"
+                raise StepError("max_iterations", told, outputs=done.outputs())
+            if (failure := done.failure()) is not None:
+                raise failure
+        finished(run, step, result, {"success": ending in (None, "stopped"), **done.outputs()})
         return ending
 
+    async def _one_by_one(
+        self, run: Run, step: PlannedLoop, items: Sequence[object], count: int, done: Iterations
+    ) -> Ending | None:
+        outer, turned = run.outer_item(), self._clock.perf()
+        try:
+            for index, item in enumerate(items):
+                run.begin_item(item, index, count, outer)
+                run.enter(step.path, step.position)
+                if step.failure is not None and decided(run, "failure", step.failure):
+                    told = f"loop.failure: it held before item {index}"
+                    raise StepError("failure_condition", told, outputs=done.outputs())
+                ending = await self._iteration(run, step, index, done)
+                if ending is not None:
+                    return ending
+                if step.break_if is not None:
+                    run.enter(step.path, step.position)
+                    if decided(run, "break_if", step.break_if):
+                        break
+                if run.lets_others and self._clock.perf() - turned > TURN_S:
+                    await asyncio.sleep(0)
+                    turned = self._clock.perf()
+        finally:
+            run.end_items(outer)
+        return None
 
-def _finished(run: Run, step: PlannedStep, result: StepResult, outputs: Mapping[str, object]) -> None:
-    result["outputs"] = outputs
-    run.leave(step.names, step.id, step.name or step.id, outputs)
+    async def _several_at_once(
+        self, run: Run, step: PlannedLoop, items: Sequence[object], count: int, done: Iterations
+    ) -> Ending | None:
+        outer, numbered = run.outer_item(), enumerate(items)
+        strands: dict[int, tuple[Run, Ending | None]] = {}
 
+        async def work_off() -> None:
+            # One iterator for all: whoever is free takes the next item.
+            for index, item in numbered:
+                strand = run.fork()
+                strand.begin_item(item, index, count, outer)
+                strand.enter(step.path, step.position)
+                ending = await self._iteration(strand, step, index, done)
+                strands[index] = strand, ending
+                run.halt.is_set = run.halt.is_set or ending in _ENDS_FOR_ALL
+                if ending is not None:
+                    return
 
-def _failed(run: Run, step: PlannedStep, result: StepResult, error: StepError) -> Ending | None:
-    """Captures a failure where it happened; it ends the run only if the step's policy says so."""
-    info = error.info
-    result["status"] = "timed_out" if isinstance(error, StepTimeout) else "error"
-    result["error"] = info
-    _finished(run, step, result, {**(error.outputs or {}), "success": False, "error": info})
-    run.failed(info)
-    return "error" if step.stops_on_error else None
+        await together([work_off() for _ in range(min(step.concurrency, len(items)))])
+        for index in sorted(strands):
+            run.join(strands[index][0], with_outputs=index == max(strands))
+        return self._ended(run, list(strands.values()))
 
+    async def _iteration(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> Ending | None:
+        if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
+            done.skipped += 1
+            return None
+        errors, results = run.errors, list[StepResult]()
+        ending = await self.execute_steps(run, step.steps, results)
+        done.done(index, results, run.last_error if run.errors > errors else None)
+        return ending
 
-def _cut_off(run: Run, step: PlannedStep, result: StepResult) -> Ending:
-    """The time of the run, or of a branch around the step, is up while the step is under way."""
-    of = f"the step {run.deadline_of}" if run.deadline_of else "the run"
-    info: ErrorInfo = {"type": "timeout", "message": f"cut off: the timeout of {of} passed", "retryable": True}
-    result["status"] = "timed_out"
-    result["error"] = info
-    _finished(run, step, result, {"success": False, "error": info})
-    run.failed(info)
-    return "timed_out"
+    async def execute_parallel_step(
+        self, run: Run, step: PlannedParallel, result: StepResult, began: float, noted: Noted | None = None
+    ) -> Ending | None:
+        """Does the lists of steps at once, each as if alone, and goes on when all are through."""
+        if noted is None and run.journal is not None:
+            run.journal.note_decision(run.key, True)
+        children = result["children"] = list[StepResult]()
+        outputs: dict[str, object] = {"success": True, "failed": []}
+        inside = self._side_by_side(run, step, children, outputs)
+        ending = await self._inside(run, step, result, began, noted, inside, lambda: outputs)
+        finished(run, step, result, outputs)
+        return ending
 
+    async def _side_by_side(
+        self, run: Run, step: PlannedParallel, children: list[StepResult], outputs: dict[str, object]
+    ) -> Ending | None:
+        done = [(run.fork(), list[StepResult]()) for _ in step.strands]
 
-def _run_timeout(seconds: float) -> ErrorInfo:
-    return {"type": "run_timeout", "message": f"the run's timeout of {seconds:g} s passed", "retryable": True}
+        async def follow(number: int) -> tuple[Run, Ending | None]:
+            strand, results = done[number]
+            ending = await self.execute_steps(strand, step.strands[number][1], results)
+            run.halt.is_set = run.halt.is_set or ending in _ENDS_FOR_ALL
+            return strand, ending
 
+        if step.awaits:
+            ended = await together([follow(number) for number in range(len(done))])
+        else:
+            ended = [await follow(number) for number in range(len(done))]
+        for (name, _), (strand, results) in zip(step.strands, done, strict=True):
+            run.join(strand)
+            for each in results:
+                each["strand"] = name
+            children.extend(results)
+        outputs["failed"] = [
+            name for (name, _), (strand, _) in zip(step.strands, done, strict=True) if strand.first_error is not None
+        ]
+        outputs["success"] = not outputs["failed"]
+        return self._ended(run, ended)
 
-def _status(run: Run, ending: Ending | None) -> RunStatus:
-    if ending == "handed_over":
-        return "retrying"
-    if ending == "timed_out":
-        return "timed_out"
-    if run.first_error is not None:
-        return "error"
-    return "stopped" if ending == "stopped" else "success"
+    def _ended(self, run: Run, ended: Sequence[tuple[Run, Ending | None]]) -> Ending | None:
+        ending = gravest([each for _, each in ended])
+        if ending == "timed_out":
+            run.deadline_of = next(strand.deadline_of for strand, each in ended if each == "timed_out")
+        return ending
+
+    async def _inside(
+        self,
+        run: Run,
+        step: Container,
+        result: StepResult,
+        began: float,
+        noted: Noted | None,
+        inside: Awaitable[Ending | None],
+        outputs: Callable[[], Mapping[str, object]],
+    ) -> Ending | None:
+        """Awaits the steps inside of one, within its own time, or as far as they are recorded if that had passed."""
+        key, outer = run.key, (run.deadline, run.deadline_of, run.only_recorded)
+        if step.timeout is not None and began + step.timeout < run.deadline:
+            run.deadline, run.deadline_of = began + step.timeout, step.path
+        had_passed = noted is not None and noted.result is not None
+        run.only_recorded = run.only_recorded or had_passed
+        try:
+            ending = await inside
+            has_passed = had_passed or (ending == "timed_out" and run.deadline_of == step.path)
+        finally:
+            run.deadline, run.deadline_of, run.only_recorded = outer
+            run.scope.key = key
+        if has_passed and step.timeout is not None:
+            raise StepTimeout(step.timeout, outputs())
+        if ending is not None and (status := step_status(ending)) is not None:
+            result["status"] = status
+        return ending

@@ -1,16 +1,16 @@
 """A version of an automation, compiled once: what a run executes without parsing, looking up or validating again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from headrace.contracts.automation import Automation, Retry
+from headrace.contracts.automation import Automation, OnError, Retry
 from headrace.engine.steps.base import AwaitingStep, Compute, Effect, Perform, PureStep
 from headrace.language import Condition, Scope, Value
 
 
 class Fields:
-    """The inputs of a `use` step: constants as they are, the rest rendered in every run."""
+    """Named inputs: constants as they are, the rest rendered in every run."""
 
     __slots__ = ("_all", "_dynamic", "constant")
 
@@ -18,6 +18,11 @@ class Fields:
         self._all = {name: value.render(nowhere) if value.constant else None for name, value in values.items()}
         self._dynamic = tuple((name, value.render) for name, value in values.items() if not value.constant)
         self.constant = not self._dynamic
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the inputs."""
+        return self._all.keys()
 
     def render(self, scope: Scope) -> dict[str, object]:
         """The inputs in the order in which they are written; raises TemplateError."""
@@ -31,8 +36,9 @@ class Fields:
 class _Planned:
     """What all kinds of step have.
 
-    `position` counts the steps in the order they are written, those of branches included, from 1 (0 is the trigger);
-    `names` are those under which `steps` gives the outputs. `timeout` is in seconds.
+    `position` counts the steps in the order they are written, those inside of others included, from 1 (0 is the
+    trigger); `names` are those under which `steps` gives the outputs. `timeout` is in seconds. `on_error` None is the
+    default, which depends on the failure.
     """
 
     id: str
@@ -43,7 +49,7 @@ class _Planned:
     names: tuple[str, ...]
     when: Condition | None
     timeout: float | None
-    stops_on_error: bool
+    on_error: OnError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,56 @@ class PlannedCollect(_Planned):
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedSet(_Planned):
+    """Sets names of the run's state."""
+
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStop(_Planned):
+    """Ends the run with a status."""
+
+    status: Literal["success", "stopped", "error"]
+    message: Value
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall(_Planned):
+    """Starts another automation of the app."""
+
+    automation: str
+    fields: Fields
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelay(_Planned):
+    """Lets time pass: `seconds` renders to a duration, else `until` to a time."""
+
+    seconds: Value | None
+    until: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWait(_Planned):
+    """Waits for an event."""
+
+    type: str
+    key: Value
+    match: Condition | None
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStub(_Planned):
+    """Stands for a step that a test run does not do; `inputs` are those that the step would have had."""
+
+    fields: Fields
+    outputs: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """One branch; `when` None is `else`."""
 
@@ -101,7 +157,51 @@ class PlannedBranch(_Planned):
     ways: tuple[Way, ...]
 
 
-PlannedStep: TypeAlias = PlannedPure | PlannedAwaiting | PlannedFilter | PlannedCollect | PlannedBranch
+@dataclass(frozen=True, slots=True)
+class PlannedLoop(_Planned):
+    """Does its steps for each item; see contracts.automation.Loop for the settings."""
+
+    over: Value
+    most: int
+    option: Literal["array", "string"] | None
+    failure: Condition | None
+    continue_if: Condition | None
+    break_if: Condition | None
+    keep: int
+    concurrency: int
+    steps: "tuple[PlannedStep, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedParallel(_Planned):
+    """Does several lists of steps at once."""
+
+    strands: "tuple[tuple[str, tuple[PlannedStep, ...]], ...]"
+    awaits: bool
+    """Whether any of them waits for something; else they are done one after the other."""
+
+
+Container: TypeAlias = PlannedBranch | PlannedLoop | PlannedParallel
+"""Steps with steps inside."""
+
+CONTAINERS = (PlannedBranch, PlannedLoop, PlannedParallel)
+
+PlannedStep: TypeAlias = (
+    PlannedPure
+    | PlannedAwaiting
+    | PlannedFilter
+    | PlannedCollect
+    | PlannedSet
+    | PlannedStop
+    | PlannedCall
+    | PlannedDelay
+    | PlannedWait
+    | PlannedStub
+    | Container
+)
+
+_MOST_AT_ONCE = 1_000
+"""Steps that a run may do without letting others have the event loop: some ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +219,40 @@ class Plan:
     has_effects: bool
 
 
+def lists_in(step: PlannedStep) -> Iterator[Sequence[PlannedStep]]:
+    """The lists of steps inside a step."""
+    match step:
+        case PlannedBranch():
+            yield from (way.steps for way in step.ways)
+        case PlannedLoop():
+            yield step.steps
+        case PlannedParallel():
+            yield from (steps for _, steps in step.strands)
+        case _:
+            pass
+
+
 def awaits(steps: Sequence[PlannedStep]) -> bool:
-    """Whether any of `steps`, or of their branches, waits for something outside."""
-    return any(
-        any(awaits(way.steps) for way in step.ways)
-        if isinstance(step, PlannedBranch)
-        else isinstance(step, PlannedAwaiting)
-        for step in steps
-    )
+    """Whether any of `steps`, or inside of them, waits for something, or others must have turns in between."""
+    return any(_waits(step) for step in steps) or _weight(steps) > _MOST_AT_ONCE
+
+
+def _waits(step: PlannedStep) -> bool:
+    return isinstance(step, PlannedAwaiting | PlannedDelay) or any(awaits(inner) for inner in lists_in(step))
+
+
+def _weight(steps: Sequence[PlannedStep]) -> int:
+    times = ((step.most if isinstance(step, PlannedLoop) else 1, step) for step in steps)
+    return sum(1 + most * sum(_weight(inner) for inner in lists_in(step)) for most, step in times)
 
 
 def has_effects(steps: Sequence[PlannedStep]) -> bool:
-    """Whether any of `steps`, or of their branches, does something outside of the run."""
+    """Whether any of `steps`, or inside of them, does something outside of the run."""
     return any(
-        any(has_effects(way.steps) for way in step.ways)
-        if isinstance(step, PlannedBranch)
-        else (isinstance(step, PlannedAwaiting) and step.effect != "none")
-        # A pure step's effect is what it publishes: a duplicate of the run must not publish it again.
+        (isinstance(step, PlannedAwaiting) and step.effect != "none")
+        # What a pure step publishes is an effect: a duplicate of the run must not publish it again.
         or (isinstance(step, PlannedPure) and step.step.effect != "none")
+        or isinstance(step, PlannedCall)
+        or any(has_effects(inner) for inner in lists_in(step))
         for step in steps
     )

@@ -67,6 +67,9 @@ def final_record(
     }
     if run.journal is not None:
         record["owned"] = True
+    if job.parent is not None:
+        parent = job.parent
+        record["parent"] = {"run_id": parent.run_id, "automation": parent.automation, "step": parent.step}
     if run.has_collected:
         record["collected"] = run.collected
     return record

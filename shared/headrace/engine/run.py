@@ -1,12 +1,14 @@
 """The state of one run under way: what its templates see, and what its record and publications will be made of."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple, cast
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
-from headrace.contracts.runs import ErrorInfo, StepResult
+from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.ports import NewRow, Ports, RowCreated
@@ -35,12 +37,16 @@ def never() -> bool:
 
 
 class Run:
-    """One run under way. Steps read `job`, `now`, `key` and `ports`, and append to `publications`.
+    """One run under way, or one strand of it beside others. Steps read `job`, `now`, `key` and `ports`, and append to
+    `publications`.
 
     `deadline` is a moment of `Clock.perf`; `deadline_of` is the path of the step whose timeout it is, "" for the run's.
     """
 
     __slots__ = (
+        "_changed",
+        "_inside",
+        "_left",
         "_prefix",
         "_roots",
         "_steps",
@@ -49,11 +55,16 @@ class Run:
         "collected",
         "deadline",
         "deadline_of",
+        "end_status",
+        "errors",
         "first_error",
+        "halt",
         "has_collected",
         "is_asked_to_leave",
         "job",
         "journal",
+        "last_error",
+        "lets_others",
         "now",
         "only_recorded",
         "ports",
@@ -74,8 +85,11 @@ class Run:
         job = started.job
         self.journal = journal
         self.is_asked_to_leave = is_asked_to_leave
+        self.lets_others = False
+        """Whether it may suspend: a long computation gives others their turn."""
         self.only_recorded = False
-        """Inside a branch that had run out of its time: what it had done is replayed, and nothing more is done."""
+        """Inside a step that had run out of its time: what it had done is replayed, and nothing more is done."""
+        self.halt = Halt()
         self.result: StepResult | None = None
         """Of the step under way."""
         self.job = job
@@ -86,9 +100,17 @@ class Run:
         self.results: list[StepResult] = []
         self.publications: list[Publication] = []
         self.first_error: ErrorInfo | None = None
+        self.last_error: ErrorInfo | None = None
+        self.errors = 0
+        """How many steps have failed."""
+        self.end_status: RunStatus | None = None
+        """What a `stop` step says."""
         self.has_collected = False
         self.collected: object = None
         self._prefix = key_prefix(job)
+        self._inside = ""
+        self._changed: dict[str, object] = {}
+        self._left: list[tuple[tuple[str, ...], str, str, Mapping[str, object]]] | None = None
         self._steps: dict[str, object] = {"0": job.trigger}
         self._steps_by_id: dict[str, object] = {}
         self._steps_by_name: dict[str, object] = {}
@@ -100,7 +122,7 @@ class Run:
             "previous": job.trigger,
             "env": NOTHING,
             "secrets": NOTHING,
-            "user": NOTHING,
+            "user": NOTHING if job.user is None else job.user,
             "settings": ports.settings,
             "state": {},
             "run": {
@@ -138,7 +160,7 @@ class Run:
 
     def enter(self, path: str, position: int) -> None:
         """A step begins: `uuid()` and `random()` now derive from its key."""
-        self.scope.key = f"{self._prefix}{path}/0"
+        self.scope.key = f"{self._prefix}{path}/{self._inside or '0'}"
         self._roots["_stepIndex"] = position
 
     def leave(self, names: tuple[str, ...], id: str, name: str, outputs: Mapping[str, object]) -> None:
@@ -149,9 +171,13 @@ class Run:
         self._steps_by_id[id] = outputs
         self._steps_by_name[name] = outputs
         self._roots["previous"] = outputs
+        if self._left is not None:
+            self._left.append((names, id, name, outputs))
 
     def failed(self, error: ErrorInfo) -> None:
         """A step failed: the run will be an `error` whether it goes on or not."""
+        self.errors += 1
+        self.last_error = error
         if self.first_error is None:
             self.first_error = error
         self._roots["_error"] = True
@@ -160,3 +186,89 @@ class Run:
         """The run's answer; a later one replaces an earlier."""
         self.collected = value
         self.has_collected = True
+
+    def set_state(self, values: Mapping[str, object]) -> None:
+        """Sets names of the run's state."""
+        # A new object: whoever took the state before, as a value, keeps what it was.
+        self._roots["state"] = {**self.state, **values}
+        self._changed.update(values)
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        """The run's state."""
+        return cast("Mapping[str, object]", self._roots["state"])
+
+    def begin_item(self, item: object, index: int, count: int, outer: "OuterItem") -> None:
+        """An iteration begins: templates see its item, and keys carry its number."""
+        loop = {"currentItem": item, "index": index, "count": count, "parent": outer.loop}
+        self._roots.update(loop=loop, item=item, item_index=index)
+        self._inside = f"{outer.inside}.{index}" if outer.inside else str(index)
+
+    def outer_item(self) -> "OuterItem":
+        """Where the run is with the loops around it, for `end_items`."""
+        roots = self._roots
+        return OuterItem(self._inside, roots.get("loop"), roots.get("item"), roots.get("item_index"))
+
+    def end_items(self, outer: "OuterItem") -> None:
+        """The loop is over: the one around it is seen again."""
+        self._inside = outer.inside
+        if outer.loop is None:
+            for name in ("loop", "item", "item_index"):
+                self._roots.pop(name, None)
+        else:
+            self._roots.update(loop=outer.loop, item=outer.item, item_index=outer.number)
+
+    def fork(self) -> "Run":
+        """A strand that is done beside others: it sees what was done before, and of its siblings nothing."""
+        twin = copy(self)
+        twin._steps, twin._steps_by_id, twin._steps_by_name = (
+            self._steps.copy(),
+            self._steps_by_id.copy(),
+            self._steps_by_name.copy(),
+        )
+        twin._roots = {
+            **self._roots,
+            "steps": twin._steps,
+            "stepsById": twin._steps_by_id,
+            "stepsByName": twin._steps_by_name,
+        }
+        twin.scope = Scope(twin._roots, self.scope.key, self.now)
+        twin._left, twin._changed = [], {}
+        twin.publications = []
+        twin.first_error, twin.last_error, twin.errors = None, None, 0
+        twin.has_collected = False
+        return twin
+
+    def join(self, twin: "Run", *, with_outputs: bool = True) -> None:
+        """What a strand did becomes the run's; strands are joined in the order they are written, whoever was faster."""
+        self.publications.extend(twin.publications)
+        if twin.first_error is not None:
+            self.failed(twin.first_error)
+            self.errors += twin.errors - 1
+            self.last_error = twin.last_error
+        if twin.has_collected:
+            self.collect(twin.collected)
+        if twin._changed:
+            self.set_state(twin._changed)
+        self.end_status = self.end_status or twin.end_status
+        if with_outputs:
+            for each in twin._left or ():
+                self.leave(*each)
+
+
+class Halt:
+    """Tells the strands of a run that one of them ended it: the others do not begin another step."""
+
+    __slots__ = ("is_set",)
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+
+class OuterItem(NamedTuple):
+    """The iteration around a loop; `inside` is its part of step keys, "" outside of loops."""
+
+    inside: str
+    loop: object
+    item: object
+    number: object

@@ -1,6 +1,27 @@
 """An event to the automations it triggers. No I/O."""
 
 from headrace.matching.index import Definition, Index, compile_definition
-from headrace.matching.matcher import Match, MatchError, match_event, match_row
+from headrace.matching.matcher import (
+    Match,
+    MatchError,
+    match_end,
+    match_event,
+    match_row,
+    match_start,
+    match_tick,
+    match_webhook,
+)
 
-__all__ = ["Definition", "Index", "Match", "MatchError", "compile_definition", "match_event", "match_row"]
+__all__ = [
+    "Definition",
+    "Index",
+    "Match",
+    "MatchError",
+    "compile_definition",
+    "match_end",
+    "match_event",
+    "match_row",
+    "match_start",
+    "match_tick",
+    "match_webhook",
+]

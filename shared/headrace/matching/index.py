@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.contracts.automation import EventTrigger, LiveAutomation, RowTrigger
+from headrace.contracts.automation import (
+    AutomationTrigger,
+    EventTrigger,
+    LiveAutomation,
+    RowTrigger,
+    WebhookTrigger,
+)
 from headrace.language import TRIGGER_ROOTS, Condition, Template, compile_condition, compile_template
 
 WILDCARD = "*"
@@ -36,16 +42,19 @@ def compile_definition(live: LiveAutomation) -> Definition:
 _Key = tuple[str, str, str]
 _Bucket = tuple[Definition, ...]
 
+ANY = "*"
+"""In place of an automation's name: every automation of the app."""
+
 
 class Index:
-    """Definitions by (app, event type, table), and by (app, literal beginning of an event pattern).
+    """Definitions by (app, kind, name) of what they listen to, and by (app, literal beginning of an event pattern).
 
     One thread changes it while another looks up: buckets are immutable and replaced whole.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Definition] = {}
-        self._rows: dict[_Key, _Bucket] = {}
+        self._named: dict[_Key, _Bucket] = {}
         self._patterns: dict[tuple[str, str], _Bucket] = {}
         self._prefix_lengths: dict[str, tuple[int, ...]] = {}
 
@@ -70,16 +79,33 @@ class Index:
         if known is None or known.live.state != "enabled":
             return
         app, trigger = known.live.document.app, known.live.document.trigger
-        if isinstance(trigger, RowTrigger):
-            key = (app, trigger.type, trigger.table)
-            self._rows[key] = tuple(each for each in self._rows[key] if each is not known)
-        else:
+        if isinstance(trigger, EventTrigger):
             beginning = (app, _literal_beginning(trigger))
-            self._patterns[beginning] = tuple(each for each in self._patterns[beginning] if each is not known)
+            self._patterns[beginning] = _without(self._patterns[beginning], known)
+        else:
+            key = _key_of(known)
+            self._named[key] = _without(self._named[key], known)
 
     def for_row(self, app: str, type: str, table: str) -> _Bucket:
         """Definitions that listen to this kind of change of this table."""
-        return self._rows.get((app, type, table), ())
+        return self._named.get((app, type, table), ())
+
+    def for_webhook(self, app: str, webhook: str) -> _Bucket:
+        """Definitions that listen to this webhook."""
+        return self._named.get((app, "webhook", webhook), ())
+
+    def for_start(self, app: str, automation: str) -> Definition | None:
+        """The definition of this name, if people and automations may start it."""
+        return next(iter(self._named.get((app, "manual", automation), ())), None)
+
+    def for_tick(self, app: str, automation: str) -> Definition | None:
+        """The definition of this name, if it fires by the clock."""
+        return next(iter(self._named.get((app, "cron", automation), ())), None)
+
+    def for_end(self, app: str, automation: str, type: str) -> _Bucket:
+        """Definitions that listen to this kind of end of this automation; of its own end none is told."""
+        heard = (*self._named.get((app, type, automation), ()), *self._named.get((app, type, ANY), ()))
+        return tuple(each for each in heard if each.live.document.name != automation)
 
     def for_event(self, app: str, type: str) -> Iterator[Definition]:
         """Definitions whose pattern matches this event type."""
@@ -93,15 +119,33 @@ class Index:
 
     def _add(self, definition: Definition) -> None:
         app, trigger = definition.live.document.app, definition.live.document.trigger
-        if isinstance(trigger, RowTrigger):
-            key = (app, trigger.type, trigger.table)
-            self._rows[key] = (*self._rows.get(key, ()), definition)
+        if not isinstance(trigger, EventTrigger):
+            key = _key_of(definition)
+            self._named[key] = (*self._named.get(key, ()), definition)
             return
         beginning = _literal_beginning(trigger)
         self._patterns[app, beginning] = (*self._patterns.get((app, beginning), ()), definition)
         lengths = self._prefix_lengths.get(app, ())
         if len(beginning) not in lengths:
             self._prefix_lengths[app] = tuple(sorted((*lengths, len(beginning))))
+
+
+def _key_of(definition: Definition) -> _Key:
+    document = definition.live.document
+    match document.trigger:
+        case RowTrigger(type=type, table=table):
+            return document.app, type, table
+        case WebhookTrigger(id=webhook):
+            return document.app, "webhook", webhook
+        case AutomationTrigger(type=type, automation=automation):
+            return document.app, type, automation
+        case trigger:
+            # Of these its own name is what it is started by.
+            return document.app, trigger.type, document.name
+
+
+def _without(bucket: _Bucket, definition: Definition) -> _Bucket:
+    return tuple(each for each in bucket if each is not definition)
 
 
 def _literal_beginning(trigger: EventTrigger) -> str:

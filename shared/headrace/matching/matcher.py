@@ -7,9 +7,13 @@ from typing import NamedTuple
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import ROW_TYPES, Event, Location, format_time
 from headrace.contracts.jobs import JOB_FORMAT, run_id
+from headrace.contracts.reserved import CALLED, End, Start
 from headrace.contracts.rows import RowChange
+from headrace.contracts.ticks import Tick
+from headrace.contracts.webhooks import WebhookRequest
 from headrace.language import Scope, TemplateError
 from headrace.language.values import to_text
+from headrace.matching.fields import given
 from headrace.matching.index import Definition, Index
 
 
@@ -68,6 +72,79 @@ def match_event(index: Index, event: Event, data: object, record_key: str, locat
     return _fire(index.for_event(event.app, event.type), event, event.type, trigger, record_key, location)
 
 
+def match_webhook(
+    index: Index, event: Event, webhook: str, request: WebhookRequest, record_key: str, location: Location
+) -> Found:
+    """What a request to a webhook triggers."""
+    trigger: dict[str, object] = {
+        "type": "webhook",
+        "id": webhook,
+        "method": request.method,
+        "headers": request.headers,
+        "query": request.query,
+        "body": request.body,
+        "timestamp": format_time(event.time),
+        "event": _event_facts(event),
+    }
+    return _fire(index.for_webhook(event.app, webhook), event, "webhook", trigger, record_key, location)
+
+
+def match_tick(index: Index, event: Event, tick: Tick, record_key: str, location: Location) -> Found:
+    """The one automation whose time has come."""
+    found = index.for_tick(event.app, tick.automation)
+    trigger: dict[str, object] = {
+        "type": "cron",
+        "scheduled": format_time(tick.scheduled),
+        "timestamp": format_time(tick.scheduled),
+        "event": _event_facts(event),
+    }
+    return _fire([] if found is None else [found], event, "cron", trigger, record_key, location)
+
+
+def match_start(index: Index, event: Event, start: Start, record_key: str, location: Location) -> Found:
+    """The one automation that a person or another automation starts.
+
+    Nothing where there is none of this name, or it may not be started so: the caller finds no run of it.
+    """
+    found = index.for_start(event.app, start.automation)
+    if found is None:
+        return []
+    type = "called" if event.type == CALLED else "manual"
+    try:
+        fields = given(found.live.document.fields, start.fields)
+    except ValueError as error:
+        return [MatchError(found, "bad_fields", f"automation {found.live.document.id}: {error}")]
+    trigger: dict[str, object] = {
+        "type": type,
+        "fields": fields,
+        "timestamp": format_time(event.time),
+        "event": _event_facts(event),
+    }
+    return _fire([found], event, type, trigger, record_key, location, start)
+
+
+def match_end(index: Index, event: Event, end: End, record_key: str, location: Location) -> Found:
+    """What the end of another automation's run triggers."""
+    types = ["automation.finished"] if end.status in _WELL else ["automation.finished", "automation.failed"]
+    trigger: dict[str, object] = {
+        "type": "",
+        "data": end.model_dump(),
+        "timestamp": format_time(event.time),
+        "event": _event_facts(event),
+    }
+    return [
+        each
+        for type in types
+        for each in _fire(
+            index.for_end(event.app, end.automation, type), event, type, {**trigger, "type": type}, record_key, location
+        )
+    ]
+
+
+_WELL = frozenset(("success", "stopped"))
+"""Ends of a run that are no failure."""
+
+
 def _event_facts(event: Event) -> dict[str, object]:
     return {"id": event.id, "source": event.source, "type": event.type, "subject": event.subject}
 
@@ -79,6 +156,7 @@ def _fire(
     trigger: dict[str, object],
     record_key: str,
     location: Location,
+    start: Start | None = None,
 ) -> Found:
     found: Found = []
     cause = _cause(event, type, location)
@@ -94,8 +172,13 @@ def _fire(
         except TemplateError as error:
             found.append(MatchError(definition, error.type, f"automation {document.id}: {error.message}"))
             continue
-        found.append(Match(definition, key, _job(definition, event, run, key, trigger, cause)))
+        job = _job(definition, event, run, key, trigger, cause)
+        found.append(Match(definition, key, job if start is None else {**job, **_who(start)}))
     return found
+
+
+def _who(start: Start) -> Mapping[str, object]:
+    return start.model_dump(include={"parent", "user"})
 
 
 def _ordering_key(definition: Definition, scope: Scope) -> str:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import Event, event_headers
 from headrace.contracts.jobs import derived_uuid
+from headrace.contracts.reserved import RESERVED
 from headrace.contracts.topics import EVENTS
 from headrace.engine.errors import StepError
 from headrace.engine.plain import dumps
@@ -15,12 +16,9 @@ from headrace.engine.run import Run
 from headrace.engine.steps.base import Compute, Inputs, Outputs, PureStep, checked
 from headrace.engine.steps.inputs import Attribute
 
-RESERVED_TYPES = "headrace."
-"""Types that only Headrace's services publish: an automation could otherwise start any other as if called."""
-
 
 def _not_reserved(type: str) -> str:
-    if type.lower().startswith(RESERVED_TYPES):
+    if type.lower().startswith(RESERVED):
         raise ValueError("types that begin with `headrace.` are Headrace's own")
     return type
 

@@ -1,0 +1,78 @@
+"""The automation document, language.md's form, checked by pydantic.
+
+Templates and conditions stay text here; `headrace.engine` and `headrace.matching` compile them.
+"""
+
+from headrace.contracts.automation.document import Automation, LiveAutomation, TestCase, parse_automation
+from headrace.contracts.automation.fields import Field, Fields
+from headrace.contracts.automation.mistakes import DocumentError, Mistake
+from headrace.contracts.automation.steps import (
+    Branch,
+    BranchStep,
+    CallStep,
+    CollectStep,
+    DelayStep,
+    FilterStep,
+    LoopStep,
+    OnError,
+    OnUnknown,
+    ParallelStep,
+    Retry,
+    SetStep,
+    Step,
+    StopStep,
+    UseStep,
+    WaitStep,
+    inner,
+    kind_of,
+    walk,
+)
+from headrace.contracts.automation.triggers import (
+    AutomationTrigger,
+    CronTrigger,
+    EventTrigger,
+    ManualTrigger,
+    RowTrigger,
+    Trigger,
+    WebhookTrigger,
+)
+from headrace.contracts.automation.values import ConditionSource, Duration
+
+__all__ = [
+    "Automation",
+    "AutomationTrigger",
+    "Branch",
+    "BranchStep",
+    "CallStep",
+    "CollectStep",
+    "ConditionSource",
+    "CronTrigger",
+    "DelayStep",
+    "DocumentError",
+    "Duration",
+    "EventTrigger",
+    "Field",
+    "Fields",
+    "FilterStep",
+    "LiveAutomation",
+    "LoopStep",
+    "ManualTrigger",
+    "Mistake",
+    "OnError",
+    "OnUnknown",
+    "ParallelStep",
+    "Retry",
+    "RowTrigger",
+    "SetStep",
+    "Step",
+    "StopStep",
+    "TestCase",
+    "Trigger",
+    "UseStep",
+    "WaitStep",
+    "WebhookTrigger",
+    "inner",
+    "kind_of",
+    "parse_automation",
+    "walk",
+]

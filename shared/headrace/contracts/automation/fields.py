@@ -1,0 +1,32 @@
+"""The typed inputs of an automation that people, or other automations, start."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from headrace.contracts.automation.values import Part
+
+FieldType = Literal["text", "number", "boolean", "time", "array", "object", "any"]
+
+
+class Field(Part):
+    """One input. Without a `default` it must be given unless `required` is false; then it is null."""
+
+    type: FieldType = "any"
+    required: bool = True
+    default: object = None
+    description: str = ""
+
+
+def _short(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+Fields = Mapping[str, Annotated[Field, BeforeValidator(_short)]]
+"""By name; `name: text` is short for `name: {type: text}`."""
+
+
+def is_needed(field: Field) -> bool:
+    """Whether a caller must give it."""
+    return field.required and field.default is None

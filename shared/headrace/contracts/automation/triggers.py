@@ -1,0 +1,88 @@
+"""What starts an automation."""
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from headrace.contracts.automation.values import ConditionSource, Name, Part
+
+
+class RowTrigger(Part):
+    """Fires on a change of a row of `table`; `only_if_changed` names columns of which one must differ."""
+
+    type: Literal["row.created", "row.updated", "row.deleted"]
+    table: Name
+    when: ConditionSource | None = None
+    only_if_changed: tuple[str, ...] = ()
+
+
+class EventTrigger(Part):
+    """Fires on domain events whose CloudEvents type matches the pattern `event`; `*` stands for any text."""
+
+    type: Literal["event"]
+    event: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    when: ConditionSource | None = None
+
+
+class WebhookTrigger(Part):
+    """Fires on a request to the app's webhook `id`."""
+
+    type: Literal["webhook"]
+    id: Name
+    when: ConditionSource | None = None
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("unknown time zone; expected a name such as Europe/Berlin or UTC") from None
+    return name
+
+
+class CronTrigger(Part):
+    """Fires at the times of `schedule` (five fields, six with seconds, or `@every 5m`) in `timezone`.
+
+    `missed` says what becomes of times at which nothing could fire: none of them, the last, or all.
+    """
+
+    type: Literal["cron"]
+    schedule: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(@every \S+|@\w+|\S+( \S+){4,5})$")]
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    missed: Literal["skip", "run_once", "run_all"] = "run_once"
+    when: ConditionSource | None = None
+
+
+class ManualTrigger(Part):
+    """Fires when a person or another automation starts it, with the document's `fields`."""
+
+    type: Literal["manual"]
+    when: ConditionSource | None = None
+
+
+class AutomationTrigger(Part):
+    """Fires when a run of `automation` (of the same app; `*` for any) has ended: at all, or other than well."""
+
+    type: Literal["automation.finished", "automation.failed"]
+    automation: Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]{1,64}|\*)$")]
+    when: ConditionSource | None = None
+
+
+Trigger = Annotated[
+    RowTrigger | EventTrigger | WebhookTrigger | CronTrigger | ManualTrigger | AutomationTrigger,
+    Field(discriminator="type"),
+]
+
+TRIGGER_TYPES = (
+    "row.created",
+    "row.updated",
+    "row.deleted",
+    "event",
+    "webhook",
+    "cron",
+    "manual",
+    "automation.finished",
+    "automation.failed",
+)
+TRIGGERS = (RowTrigger, EventTrigger, WebhookTrigger, CronTrigger, ManualTrigger, AutomationTrigger)

@@ -1,0 +1,35 @@
+"""The kinds of value that documents are made of."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+ConditionSource = str | bool | dict[str, object]
+"""A template's text, or a filter object."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+LONGEST_S = 30 * 86400.0
+"""Of any duration: dead letters, and so whatever could still wait for something, are kept for 30 days."""
+
+
+def seconds(text: object) -> object:
+    """`"1.5s"`, `"10m"`, `"2d"` as seconds; numbers are seconds already. Raises ValueError for other text."""
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    if found is None:
+        raise ValueError("expected a duration such as 500ms, 30s, 10m, 2h or 1d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=LONGEST_S)]
+
+
+class Part(BaseModel):
+    """A part of a document: an unknown name is a mistake, and nothing changes after validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,95 @@
+"""How steps, and with them runs, come to an end."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult, StepStatus
+from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.plan import PlannedAwaiting, PlannedStep
+from headrace.engine.run import Run
+
+Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "replayed", "halted"]
+"""Why a run, or a list of steps in it, ends before its last step.
+
+`handed_over`: the run goes on later, in another segment. `gave_up`: a step failed that is worth another try later.
+`replayed`: all that the journal knows of a step that ran out of its time is done again. `halted`: a strand beside this
+one has ended the run.
+"""
+
+_GRAVEST: tuple[Ending, ...] = ("gave_up", "error", "stopped", "timed_out", "handed_over", "replayed", "halted")
+
+_STATUSES: Mapping[str, StepStatus] = {
+    "max_iterations": "max_iterations",
+    "failure_condition": "failure_condition",
+    "incorrect_type": "incorrect_type",
+}
+"""Errors of loops that are statuses of their own, as users of their predecessor know them."""
+
+
+def finished(run: Run, step: PlannedStep, result: StepResult, outputs: Mapping[str, object]) -> None:
+    """The step has these outputs."""
+    result["outputs"] = outputs
+    run.leave(step.names, step.id, step.name or step.id, outputs)
+
+
+def failed(run: Run, step: PlannedStep, result: StepResult, error: StepError) -> Ending | None:
+    """Captures a failure where it happened; it ends the run only if the step's policy says so."""
+    info = error.info
+    result["status"] = "timed_out" if isinstance(error, StepTimeout) else _STATUSES.get(error.type, "error")
+    result["error"] = info
+    finished(run, step, result, {**(error.outputs or {}), "success": False, "error": info})
+    run.failed(info)
+    return after_failure(step, info)
+
+
+def after_failure(step: PlannedStep, error: ErrorInfo) -> Ending | None:
+    """What the step's policy makes of it; by default what may pass, of a call to others, is tried again later."""
+    policy = step.on_error
+    if policy is None:
+        policy = "retry" if isinstance(step, PlannedAwaiting) and error["retryable"] else "contain"
+    if policy == "contain":
+        return None
+    return "error" if policy == "stop" else "gave_up"
+
+
+def cut_off(run: Run, step: PlannedStep, result: StepResult) -> Ending:
+    """The time of the run, or of a step around this one, is up while the step is under way."""
+    of = f"the step {run.deadline_of}" if run.deadline_of else "the run"
+    info: ErrorInfo = {"type": "timeout", "message": f"cut off: the timeout of {of} passed", "retryable": True}
+    result["status"] = "timed_out"
+    result["error"] = info
+    finished(run, step, result, {"success": False, "error": info})
+    run.failed(info)
+    return "timed_out"
+
+
+def run_timeout(seconds: float) -> ErrorInfo:
+    """The error of a run whose time is up."""
+    return {"type": "run_timeout", "message": f"the run's timeout of {seconds:g} s passed", "retryable": True}
+
+
+def gravest(endings: list[Ending | None]) -> Ending | None:
+    """The one of several strands' endings that decides what becomes of the run."""
+    return next((ending for ending in _GRAVEST if ending in endings), None)
+
+
+def step_status(ending: Ending) -> StepStatus | None:
+    """The status of a step inside of which the run ended so; None where the run goes on."""
+    if ending in ("stopped", "error", "timed_out"):
+        return ending
+    return "error" if ending == "gave_up" else None
+
+
+def run_status(run: Run, ending: Ending | None) -> RunStatus:
+    """The status of a run that ended so."""
+    if ending == "handed_over":
+        return "retrying"
+    if ending == "gave_up":
+        return "dead_lettered"
+    if ending == "timed_out":
+        return "timed_out"
+    if run.first_error is not None:
+        return "error"
+    if ending == "stopped":
+        return run.end_status or "stopped"
+    return "success"

@@ -1,0 +1,195 @@
+"""The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import cast
+
+from headrace.contracts.automation.values import LONGEST_S, seconds
+from headrace.contracts.cloudevents import Event, event_headers
+from headrace.contracts.jobs import Parent, derived_uuid, run_id
+from headrace.contracts.reserved import CALLED, Start
+from headrace.contracts.runs import Attempt, StepResult
+from headrace.contracts.topics import EVENTS
+from headrace.engine.attempts import attempt
+from headrace.engine.endings import Ending, cut_off, finished
+from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.plain import dumps
+from headrace.engine.plan import (
+    PlannedAwaiting,
+    PlannedCall,
+    PlannedCollect,
+    PlannedDelay,
+    PlannedFilter,
+    PlannedPure,
+    PlannedSet,
+    PlannedStop,
+    PlannedStub,
+    PlannedWait,
+)
+from headrace.engine.publications import Publication
+from headrace.engine.run import Run
+from headrace.language.values import to_text, to_time
+
+LONGEST_PAUSE_S = 5.0
+"""A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
+
+
+def do_pure(run: Run, step: PlannedPure, result: StepResult) -> None:
+    """Renders the inputs of a step that only computes, and does it."""
+    rendered = step.fields.render(run.scope)
+    result["inputs"] = step.step.stored(rendered)
+    compute = step.ready or step.step.bind(rendered)
+    finished(run, step, result, compute(run))
+
+
+async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began: float) -> Ending | None:
+    """Does a step that waits, within its own time and the run's; what is cut off is really cancelled."""
+    rendered = step.fields.render(run.scope)
+    result["inputs"] = step.step.stored(rendered)
+    work = step.ready or step.step.bind(rendered)
+    if step.at_most_once and run.journal is not None:
+        await run.journal.announce(run.key)
+    own_deadline = began + step.limit
+    give_up_at = min(own_deadline, run.deadline)
+    attempts: list[Attempt] = []
+    # What is written to our own database is not cut off: whether it was written would be unknown.
+    limit = asyncio.timeout(None if step.effect == "once" else give_up_at - run.ports.clock.perf())
+    try:
+        async with limit:
+            outputs = await attempt(work, run, step.retry, give_up_at, attempts)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        if own_deadline < run.deadline:
+            raise StepTimeout(step.limit) from None
+        return cut_off(run, step, result)
+    finally:
+        if len(attempts) > 1:
+            result["attempts"] = attempts
+    finished(run, step, result, outputs)
+    return None
+
+
+def do_filter(run: Run, step: PlannedFilter, result: StepResult) -> Ending | None:
+    """Ends the run where the condition is false."""
+    holds = step.condition.holds(run.scope)
+    finished(run, step, result, {"success": True, "result": holds})
+    if holds:
+        return None
+    result["status"] = "stopped"
+    return "stopped"
+
+
+def do_collect(run: Run, step: PlannedCollect, result: StepResult) -> None:
+    """Keeps the run's answer."""
+    value = step.value.render(run.scope)
+    run.collect(value)
+    finished(run, step, result, {"success": True, "value": value})
+
+
+def do_set(run: Run, step: PlannedSet, result: StepResult) -> None:
+    """Sets the run's state."""
+    values = step.fields.render(run.scope)
+    run.set_state(values)
+    finished(run, step, result, {"success": True, **values})
+
+
+def do_stop(run: Run, step: PlannedStop, result: StepResult) -> Ending:
+    """Ends the run."""
+    message = to_text(step.message.render(run.scope))
+    run.end_status = step.status
+    if step.status == "error":
+        error = StepError("stopped", message or f"the step {step.id} ended the run")
+        result["status"] = "error"
+        result["error"] = error.info
+        finished(run, step, result, {"success": False, "message": message, "error": error.info})
+        run.failed(error.info)
+        return "error"
+    result["status"] = "stopped"
+    finished(run, step, result, {"success": True, "message": message})
+    return "stopped"
+
+
+def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
+    """Publishes the event that starts another automation; its run is named already."""
+    fields = step.fields.render(run.scope)
+    result["inputs"] = {"automation": step.automation, "fields": fields}
+    if step.wait:
+        raise cannot_park("`wait: true`")
+    job, key = run.job, run.key
+    depth = 1 if job.parent is None else job.parent.depth + 1
+    parent = Parent(run_id=job.run_id, automation=job.automation, step=key, depth=depth)
+    event = Event(
+        id=derived_uuid(key),
+        source=f"headrace/{job.app}/{job.automation}",
+        type=CALLED,
+        time=run.now,
+        subject=step.automation,
+        app=job.app,
+        replay=job.replay,
+        traceparent="",
+    )
+    body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
+    topic = EVENTS.full_name(run.ports.prefix)
+    run.publications.append(Publication(topic, job.key.encode(errors="replace"), body, event_headers(event)))
+    child = run_id(job.app, step.automation, event)
+    finished(run, step, result, {"success": True, "automation": f"{job.app}/{step.automation}", "run_id": child})
+
+
+async def do_delay(run: Run, step: PlannedDelay, result: StepResult) -> Ending | None:
+    """Lets a short time pass; a longer one would park the run."""
+    until = _until(run, step)
+    result["inputs"] = {"until": until}
+    clock = run.ports.clock
+    pause = (until - clock.now()).total_seconds()
+    if pause > LONGEST_PAUSE_S:
+        raise cannot_park(f"a delay of more than {LONGEST_PAUSE_S:g} s")
+    if pause > 0:
+        left = run.deadline - clock.perf()
+        await clock.sleep(min(pause, max(0.0, left)))
+        if pause > left:
+            return cut_off(run, step, result)
+    finished(run, step, result, {"success": True, "until": until})
+    return None
+
+
+def _until(run: Run, step: PlannedDelay) -> datetime:
+    if step.seconds is not None:
+        value = step.seconds.render(run.scope)
+        try:
+            pause = seconds(value)
+        except ValueError as error:
+            raise StepError("bad_input", f"delay.for: {error}") from None
+        if isinstance(pause, bool) or not isinstance(pause, int | float) or not 0 <= pause <= LONGEST_S:
+            raise StepError("bad_input", "delay.for: expected a duration of at most 30 days, such as 10m")
+        return run.ports.clock.now() + timedelta(seconds=pause)
+    until = None if step.until is None else to_time(step.until.render(run.scope))
+    if until is None:
+        raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")
+    return until
+
+
+def do_wait(run: Run, step: PlannedWait, result: StepResult) -> None:
+    """Would park the run until the event comes."""
+    result["inputs"] = {"type": step.type, "key": step.key.render(run.scope)}
+    raise cannot_park("`wait_for_event`")
+
+
+def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
+    """Gives what a test run is told; its inputs are rendered as those of the step that it stands for."""
+    result["inputs"] = step.fields.render(run.scope)
+    error = step.outputs.get("error")
+    if isinstance(error, Mapping):
+        told = cast("Mapping[str, object]", error)
+        raise StepError(
+            str(told.get("type", "stubbed")),
+            str(told.get("message", "the stub is an error")),
+            retryable=bool(told.get("retryable", False)),
+        )
+    finished(run, step, result, {"success": True, **step.outputs})
+
+
+def cannot_park(what: str) -> StepError:
+    """What would have to wait for long, in a version that cannot."""
+    return StepError("cannot_park", f"{what} parks the run, which this version of Headrace cannot do yet")

@@ -1,6 +1,7 @@
 """A step's tries in place: which failures are worth another, how long to wait, and when time forbids it."""
 
 from datetime import datetime
+from random import random
 
 from headrace.contracts.automation import Retry
 from headrace.contracts.runs import Attempt
@@ -13,8 +14,8 @@ from headrace.engine.steps.base import Outputs, Perform
 async def attempt(work: Perform, run: Run, retry: Retry, give_up_at: float, attempts: list[Attempt]) -> Outputs:
     """The outputs of the first attempt that succeeds; every attempt is appended to `attempts`.
 
-    Only retryable failures are tried again, after the backoff or what the other side asked for, whichever is longer,
-    and only if that ends before `give_up_at` (of `Clock.perf`). Raises the last StepError.
+    Only failures that may pass, or those of `retry.on`, are tried again, after the backoff or what the other side asked
+    for, whichever is longer, and only if that ends before `give_up_at` (of `Clock.perf`). Raises the last StepError.
     """
     clock = run.ports.clock
     backoff = retry.backoff
@@ -25,9 +26,11 @@ async def attempt(work: Perform, run: Run, retry: Retry, give_up_at: float, atte
             outputs = await work(run)
         except StepError as error:
             entry["error"] = error.info
-            wait = max(backoff, error.retry_after or 0.0)
+            # Chance shortens a wait and never lengthens it: the backoff is the most that an author waits.
+            wait = max(backoff * (1.0 - retry.jitter * random()), error.retry_after or 0.0)
             out_of_time = clock.perf() + wait >= give_up_at
-            if not error.retryable or len(attempts) >= retry.attempts or out_of_time:
+            may_pass = error.retryable if retry.on is None else error.type in retry.on
+            if not may_pass or len(attempts) >= retry.attempts or out_of_time:
                 raise
         else:
             entry["error"] = None

@@ -16,6 +16,7 @@ from headrace.cli.answering import Answering
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
+from headrace.cli.step_bench import step_costs
 from headrace.contracts.automation import parse_automation
 from headrace.publisher import Publisher
 from headrace.settings import Settings, load_settings
@@ -76,6 +77,7 @@ def bench(
                 f"{answering.count - answered} calls of {effects_events} runs: these figures mean nothing"
             )
         processes = _usages(found)
+    steps = step_costs()
     if as_json:
         print_json(
             {
@@ -84,6 +86,7 @@ def bench(
                 "hop": {"messages_per_s": round(hop, 1)},
                 "ratio": work_a["ratio"],
                 "stages": stages,
+                "us_per_step": steps,
                 "processes": processes,
             }
         )
@@ -104,6 +107,7 @@ def bench(
         ("stage, work A", "records/batch", "handler µs/record", "transaction ms"),
         [(s["name"], s["records_per_batch"], s["handler_us_per_record"], s["transaction_ms"]) for s in stages],
     )
+    print_table(("step, the engine alone", "µs"), list(steps.items()))
     print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in processes])
 
 

@@ -1,6 +1,7 @@
 """A run: compiled once per version, executed step by step, ended by one record."""
 
 from headrace.engine.compilation import compile_plan
+from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
@@ -29,6 +30,8 @@ from headrace.engine.web.transport import AioHttpTransport
 
 __all__ = [
     "AioHttpTransport",
+    "AutomationContext",
+    "AutomationMetadata",
     "Claim",
     "Claimed",
     "Clock",
@@ -57,5 +60,8 @@ __all__ = [
     "SystemClock",
     "compile_plan",
     "encode_record",
+    "get_metadata",
+    "has_errored",
+    "is_cron",
     "step_key",
 ]

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
+from headrace.engine.context import AutomationContext
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.ports import NewRow, Ports, RowCreated
@@ -157,6 +158,11 @@ class Run:
         outputs = {"success": True, "id": row_id, "row": dict(row), "created": True}
         new = NewRow(app, table, row_id, row, self.key)
         return await journal.write_with_row(self.key, {**result, "outputs": outputs}, new)
+
+    @property
+    def context(self) -> AutomationContext:
+        """What templates see."""
+        return cast(AutomationContext, self._roots)
 
     def enter(self, path: str, position: int) -> None:
         """A step begins: `uuid()` and `random()` now derive from its key."""

@@ -24,8 +24,8 @@ class NoHttp:
 def job(**more: Any) -> Job:
     cause = {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": AT}
     return Job.model_validate(
-        {"format": 1, "run_id": "r", "app": "a", "automation": "b", "version": 1, "generation": 0, "segment": 0, "attempt": 1,
-         "key": "k", "priority": "normal", "trigger": {}, "cause": cause, **more}
+        {"format": 1, "run_id": "r", "app": "a", "automation": "b", "version": 1, "generation": 0, "segment": 0,
+         "attempt": 1, "key": "k", "priority": "normal", "trigger": {}, "cause": cause, **more}
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -14,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
 import uvloop
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from headrace.contracts.cloudevents import Location
@@ -32,6 +33,10 @@ from headrace.streams.records import Partition
 
 STALLED_AFTER_S = 120.0
 """Without progress for this long a process counts as dead: four times the longest step's time-out."""
+
+START_PATIENCE_S = 60.0
+"""How long a starting service waits for Kafka and MongoDB: a broker's restart takes seconds, and whoever gave a wrong
+address reads so in a minute."""
 
 YOUNG_OBJECTS = 50_000
 """Allocations between two collections. By default (700) a batch of a thousand records, none of which has cycles, is
@@ -169,11 +174,12 @@ def main(name: str, build: Build) -> None:
         settings = load_settings()
         _configure_log(settings, name)
         log = structlog.get_logger()
-        check_topics(settings.kafka, topic_specs(settings))
+        _once_there(lambda: check_topics(settings.kafka, topic_specs(settings)))
         _spare_the_collector()
         loop = Loop()
         storage = loop.run(_open(settings))
-        service = build(settings, loop, storage, StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}"))
+        memory = StoredGroupMemory(loop, storage, f"{settings.prefix}-{name}")
+        service = _once_there(lambda: build(settings, loop, storage, memory))
         port = serve_ops(settings, name, service)
     except SettingsError as error:
         sys.exit(_fail(error, EXIT_SETTINGS))
@@ -190,6 +196,36 @@ def main(name: str, build: Build) -> None:
         storage.close()
         loop.close()
     log.info("stopped")
+
+
+def _once_there(call: Callable[[], _T]) -> _T:
+    """What `call` answers, once Kafka and MongoDB do: a service may start while they come back.
+
+    Raises what it raises at last, after START_PATIENCE_S, and at once what no waiting mends.
+    """
+    deadline = time.monotonic() + START_PATIENCE_S
+    while True:
+        try:
+            return call()
+        except (Unavailable, KafkaException) as error:
+            passing = isinstance(error, Unavailable) or error.args[0].code() in _PASSING
+            if not passing or time.monotonic() > deadline:
+                raise
+            structlog.get_logger().warning("not there yet", reason=_reason(error))
+            time.sleep(_LOOK_AGAIN_S)
+
+
+_PASSING = frozenset(
+    (
+        KafkaError._TRANSPORT,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._ALL_BROKERS_DOWN,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._TIMED_OUT,  # pyright: ignore[reportPrivateUsage]
+    )
+)
+"""Errors of a broker that is away."""
+
+_LOOK_AGAIN_S = 1.0
+"""The client has waited for its own time-outs already."""
 
 
 def serve_ops(settings: Settings, name: str, service: Service) -> int:
@@ -238,10 +274,13 @@ async def _open(settings: Settings) -> Storage:
 
 
 def _fail(error: Exception, code: int) -> int:
-    # What Kafka's client raises holds its error; as text it would be a Python object.
-    reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-    structlog.get_logger().error("cannot run", reason=reason)
+    structlog.get_logger().error("cannot run", reason=_reason(error))
     return code
+
+
+def _reason(error: Exception) -> str:
+    # What Kafka's client raises holds its error; as text it would be a Python object.
+    return str(error.args[0].str()) if isinstance(error, KafkaException) else str(error)
 
 
 def _configure_log(settings: Settings, name: str) -> None:

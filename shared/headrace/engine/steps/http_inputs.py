@@ -141,13 +141,13 @@ class HttpInputs(Inputs):
     def _one_body(self) -> Self:
         if sum(name in self.model_fields_set for name in _BODIES) > 1:
             raise ValueError("a request has one body: `json`, `form`, `multipart` or `text`")
-        own = {name.lower() for name in self.headers}
-        given = (URL(self.url).raw_user is not None) + ("authorization" in own)
+        own = [name.lower() for name in self.headers]
+        given = (URL(self.url).raw_user is not None) + own.count("authorization")
         if isinstance(self.auth, ApiKeyAuth):
-            given += self.auth.in_ == "header" and self.auth.name.lower() in own
-        elif self.auth is not None:
-            given += 1
-        if given > 1:
+            twice = given > 1 or (self.auth.in_ == "header" and self.auth.name.lower() in own)
+        else:
+            twice = given + (self.auth is not None) > 1
+        if twice:
             raise ValueError("credentials are given twice: use one of `auth`, the URL, the header Authorization")
         return self
 

@@ -21,7 +21,7 @@ WAYS: list[dict[str, Any]] = [
     {"auth": {"type": "api_key", "name": "X-Fleet", "value": SECRET}},
     {"auth": {"type": "api_key", "name": "fleet", "value": SECRET, "in": "query"}},
     {"headers": {"Authorization": f"Token {SECRET}"}},
-    {"headers": {"Cookie": SECRET}},
+    {"headers": {"Cookie": f"theme=dark; session={SECRET}"}},
     {"query": {"api_key": SECRET}},
 ]
 
@@ -100,6 +100,7 @@ async def echo(request: web.Request) -> web.Response:
     everything = {
         "headers": dict(request.headers),
         "url": str(request.url),
+        "cookies": dict(request.cookies),
         "text": f"you sent {request.headers} to {request.rel_url.raw_path_qs}",
         "body": (await request.read()).decode(),
     }

@@ -55,6 +55,13 @@ async def test_a_time_out_really_cancels_the_call(server: Server) -> None:
     await asyncio.wait_for(server.cut_off.wait(), 10)
 
 
+async def test_an_attempt_has_a_time_of_its_own_after_which_there_is_another(server: Server) -> None:
+    inputs = {"url": f"{server.url}/slow", "timeout": "200ms"}
+    step = await call(inputs, retry={"attempts": 2, "backoff": "1ms"})
+    assert step.get("error", {}).get("type") == "timeout"
+    assert len(server.calls) == 2
+
+
 @pytest.mark.parametrize(
     ("path", "type"),
     [("to/link-local", "address_refused"), ("to/file", "redirect"), ("to/self", "redirect"), ("drop", "connection")],

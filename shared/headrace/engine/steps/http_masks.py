@@ -71,9 +71,14 @@ def credentials(rendered: Outputs) -> Iterator[str]:
             continue
         for key, value in cast(Mapping[object, object], values).items():
             if is_secret(str(key)):
-                # The whole value, and what follows a scheme such as Bearer. A short one may be none: names are guessed.
-                parts = (part for text in _texts(value) for part in (text, text.partition(" ")[2]))
-                yield from (part for part in parts if len(part) >= ANYWHERE)
+                # A short one may be none: the names are guessed.
+                yield from (part for text in _texts(value) for part in _parts(text) if len(part) >= ANYWHERE)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The value of a header, what follows a scheme such as Bearer in it, and the values of cookies."""
+    yield from (text, text.partition(" ")[2])
+    yield from (crumb.partition("=")[2].strip() for crumb in text.split(";"))
 
 
 def _of_auth(auth: object) -> Iterator[str]:

@@ -89,6 +89,10 @@ def test_short_credentials_are_masked_as_words_and_encoded_ones_too(secret: str,
     assert Redaction([secret]).text(text) == expected
 
 
+def test_of_two_credentials_that_begin_alike_none_leaves_a_rest() -> None:
+    assert Redaction(["credential", "credential-longer"]).text("credential-longer, credential") == "***, ***"
+
+
 def test_what_is_nested_without_end_is_no_trouble() -> None:
     deep: Any = "some-credential"
     for _ in range(5000):

@@ -1,104 +1,21 @@
 """`http.request` against a real server on the loopback."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator
+from email import message_from_bytes
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-
-from headrace.contracts.automation import parse_automation
-from headrace.contracts.cloudevents import Location
-from headrace.contracts.jobs import Job
-from headrace.contracts.runs import StepResult
-from headrace.engine import AioHttpTransport, Orchestrator, Ports, RowCreated, Started, compile_plan
+from http_support import Server, call, outputs, serving
 
 pytestmark = pytest.mark.integration
-
-AT = datetime(2013, 1, 1, tzinfo=UTC)
-
-
-class NoRows:
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        raise AssertionError("no row is created here")
-
-
-class Server:
-    """Remembers every call; answers by path."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.cut_off = asyncio.Event()
-        app = web.Application(client_max_size=10 << 20)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self.server = TestServer(app)
-
-    @property
-    def url(self) -> str:
-        return str(self.server.make_url("/")).rstrip("/")
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.calls.append((request.method, request.path_qs, dict(request.headers), await request.read()))
-        match request.match_info["path"].split("/"):
-            case ["status", code]:
-                return web.Response(status=int(code), text="no")
-            case ["twice"]:
-                return web.Response(status=503 if len(self.calls) < 2 else 200, headers={"Retry-After": "0"})
-            case ["slow"]:
-                try:
-                    await asyncio.sleep(60)
-                except asyncio.CancelledError:
-                    self.cut_off.set()
-                    raise
-                return web.Response()
-            case ["to", "link-local"]:
-                raise web.HTTPFound("http://169.254.169.254/latest/meta-data")
-            case ["to", "file"]:
-                raise web.HTTPFound("file:///etc/passwd")
-            case ["to", "self"]:
-                raise web.HTTPFound("/to/self")
-            case ["large"]:
-                return web.Response(body=b"x" * (2 << 20))
-            case ["drop"]:
-                if request.transport is not None:
-                    request.transport.close()
-                return web.Response()
-            case ["cookie"]:
-                answer = web.json_response({"ok": True})
-                answer.set_cookie("session", "secret-cookie")
-                return answer
-            case _:
-                return web.json_response({"path": request.path_qs})
 
 
 @pytest.fixture
 async def server() -> AsyncGenerator[Server]:
-    found = Server()
-    await found.server.start_server()
-    yield found
-    await found.server.close()
-
-
-async def call(inputs: dict[str, Any], *, private: bool = True, **more: Any) -> StepResult:
-    step = {"id": "call", "use": "http.request", "with": inputs, **more}
-    document = parse_automation(
-        {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": [step]}
-    )
-    cause = {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": AT}
-    job = Job.model_validate(
-        {"format": 1, "run_id": "r-1", "app": "shop", "automation": "a", "version": 1, "generation": 0, "segment": 0,
-         "attempt": 1, "key": "k", "priority": "normal", "trigger": {}, "cause": cause}
-    )  # fmt: skip
-    ports = Ports(rows=NoRows(), http=AioHttpTransport(), allow_private_hosts=private)
-    outcome = await Orchestrator(ports).execute(compile_plan(document, 1), Started(job, Location("jobs", 0, 0), AT))
-    return outcome.record["steps"][0]
-
-
-def outputs(step: StepResult) -> dict[str, Any]:
-    found: Any = step.get("outputs")
-    return found
+    async with serving() as found:
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -136,6 +53,13 @@ async def test_a_time_out_really_cancels_the_call(server: Server) -> None:
     step = await call({"url": f"{server.url}/slow"}, timeout="200ms", retry={"attempts": 1})
     assert step["status"] == "timed_out"
     await asyncio.wait_for(server.cut_off.wait(), 10)
+
+
+async def test_an_attempt_has_a_time_of_its_own_after_which_there_is_another(server: Server) -> None:
+    inputs = {"url": f"{server.url}/slow", "timeout": "200ms"}
+    step = await call(inputs, retry={"attempts": 2, "backoff": "1ms"})
+    assert step.get("error", {}).get("type") == "timeout"
+    assert len(server.calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -198,3 +122,124 @@ async def test_headers_that_would_change_the_request_are_refused(server: Server,
         return
     assert step["status"] == "error"
     assert server.calls == []
+
+
+async def test_a_multipart_body_arrives_with_its_fields_and_files_whatever_their_names(server: Server) -> None:
+    odd = 'a"; x="\r\nX-Evil: 1'
+    files = [
+        {"filename": "note.txt", "content_type": "text/plain; charset=utf-8", "text": "grüße"},
+        {"filename": odd, "base64": "AP8="},
+    ]
+    parts = {"title": "late", "n": 7, "left_out": None, "tag": ["x", "y"], "file": files}
+    step = await call({"url": f"{server.url}/upload", "method": "POST", "multipart": parts})
+    assert step["status"] == "success"
+    ((headers, body),) = server.seen("/upload")
+    message = message_from_bytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
+    received = [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get("Content-Type"),
+            part.get_payload(decode=True),
+        )
+        for part in message.walk()
+        if not part.is_multipart()
+    ]
+    assert received == [
+        ("title", None, None, b"late"),
+        ("n", None, None, b"7"),
+        ("tag", None, None, b"x"),
+        ("tag", None, None, b"y"),
+        ("file", "note.txt", "text/plain; charset=utf-8", "grüße".encode()),
+        ("file", "a%22; x=%22%0D%0AX-Evil: 1", "application/octet-stream", b"\x00\xff"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ({"filename": "a"}, "one content"),
+        ({"filename": "a", "text": "x", "base64": "eA=="}, "one content"),
+        ({"filename": "a", "base64": "secret-content"}, "no base64"),
+        ({"filename": "a", "text": "x", "content_type": "text/plain\r\nX: y"}, "content_type"),
+    ],
+)
+async def test_a_file_that_makes_no_sense_is_refused_by_name(server: Server, file: Any, told: str) -> None:
+    step = await call(
+        {"url": f"{server.url}/x", "method": "POST", "multipart": "{{ trigger.parts }}"}, trigger={"parts": {"f": file}}
+    )
+    error = step.get("error", {})
+    assert error.get("type") == "bad_input"
+    assert told in error.get("message", "")
+    assert "multipart.f" in error.get("message", "")
+    assert "secret-content" not in error.get("message", "")
+    assert server.calls == []
+
+
+@pytest.mark.parametrize(
+    ("expect", "type"),
+    [
+        ({"json": "items[0].id"}, None),
+        ({"json": "items"}, None),
+        ({"json": {"path": "$.items.0.id", "equals": 7}}, None),
+        ({"json": {"path": "ok", "equals": True}}, None),
+        ({"json": {"path": "nothing", "equals": None}}, None),
+        ({"status": ["2xx"], "json": 'odd["a b"]'}, None),
+        ({"json": "items[1]"}, "unexpected_answer"),
+        ({"json": {"path": "ok", "equals": 1}}, "unexpected_answer"),
+        ({"json": {"path": "items[0].id", "equals": 8}}, "unexpected_answer"),
+        ({"status": 201, "json": "items"}, "http_status"),
+    ],
+)
+async def test_an_answer_is_a_success_only_if_its_json_is_what_was_expected(
+    server: Server, expect: Any, type: str | None
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"ok": True, "nothing": None, "items": [{"id": 7}], "odd": {"a b": 1}})
+
+    server.routes["/items"] = answer
+    step = await call({"url": f"{server.url}/items", "expect": expect})
+    assert step.get("error", {}).get("type") == type, step.get("error")
+    assert outputs(step)["data"]["items"] == [{"id": 7}]
+    assert len(server.calls) == 1
+
+
+async def test_json_that_says_no_is_an_error_though_its_status_is_fine_and_quotes_no_value(server: Server) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"ok": "private-value"})
+
+    server.routes["/no"] = answer
+    step = await call({"url": f"{server.url}/no", "expect": {"json": {"path": "ok", "equals": "other-value"}}})
+    message = step.get("error", {}).get("message", "")
+    assert "ok" in message
+    assert "private-value" not in message
+    assert "other-value" not in message
+
+
+async def test_a_binary_answer_is_base64_with_a_marker(server: Server) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"\x89PNG\x00", content_type="image/png")
+
+    server.routes["/image"] = answer
+    step = await call({"url": f"{server.url}/image"})
+    assert outputs(step)["data"] == {"_binary": True, "content_type": "image/png", "bytes": 5, "base64": "iVBORwA="}
+
+
+async def test_five_redirects_are_followed_and_no_sixth(server: Server) -> None:
+    async def hop(request: web.Request) -> web.Response:
+        left = int(request.query["left"])
+        if left == 0:
+            return web.json_response({"arrived": True})
+        raise web.HTTPFound(f"/hop?left={left - 1}")
+
+    server.routes["/hop"] = hop
+    assert outputs(await call({"url": f"{server.url}/hop?left=5"}))["data"] == {"arrived": True}
+    step = await call({"url": f"{server.url}/hop?left=6"})
+    assert step.get("error", {}).get("type") == "too_many_redirects"
+
+
+async def test_the_key_of_a_call_is_the_step_key_unless_the_author_gives_one(server: Server) -> None:
+    await call({"url": f"{server.url}/x"})
+    await call({"url": f"{server.url}/x", "headers": {"idempotency-key": "order-7"}})
+    keys = [value for headers, _ in server.seen("/x") for name, value in headers.items() if "key" in name.lower()]
+    assert keys == ["r-1/0/call/0", "order-7"]

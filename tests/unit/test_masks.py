@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.steps.http_inputs import masked
+from headrace.engine.steps.http_masks import masked
 
 pytestmark = pytest.mark.unit
 

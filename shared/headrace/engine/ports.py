@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from headrace.contracts.cloudevents import Location
 from headrace.engine.web.messages import HttpTransport
+from headrace.engine.web.tokens import TokenCache
 
 
 class Clock(Protocol):
@@ -153,7 +154,7 @@ class Ports:
     `settings` is what templates see under that name (url, logo, company). `allowed_topics(app, topic)` says whether an
     app may publish to a topic beside `<prefix>.events`, which everyone may; topics of our own prefix are never asked
     about. `allow_private_hosts` lets automations call loopback and private addresses (development, or an installation
-    that trusts its authors); link-local and metadata addresses stay closed.
+    that trusts its authors); link-local and metadata addresses stay closed. `tokens` are shared by all runs.
     """
 
     rows: RowStore
@@ -163,3 +164,4 @@ class Ports:
     allowed_topics: Callable[[str, str], bool] = only_events
     prefix: str = "headrace"
     allow_private_hosts: bool = False
+    tokens: TokenCache = field(default_factory=TokenCache)

@@ -51,6 +51,8 @@ class Step(ABC):
     effect: ClassVar[Effect]
     example: ClassVar[str] = ""
     """One step in YAML as it stands under `steps:`, for its page in the docs; a test runs it."""
+    errors: ClassVar[dict[str, str]] = {}
+    """Types of its errors, and what each means"""
     retry: ClassVar[Retry | None] = None
     """Tries in place where the author says nothing; None is one try."""
 

@@ -1,8 +1,11 @@
 """What an answer says to a template: its body parsed by its content type, and how long it asks to be left alone."""
 
+import codecs
 import re
+from base64 import b64encode
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -20,6 +23,19 @@ _CHARSETS = frozenset(
 _KEPT_BACK = frozenset(("set-cookie", "set-cookie2"))
 """Header fields that no template or record sees: a session's credentials."""
 
+_TRY_AGAIN = frozenset((408, 425, 429))
+"""Statuses below 500 that speak of the moment, not of the request (RFC 9110, 8470, 6585)."""
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FIELDS = 10_000
+"""Fields of a form that are parsed; more stay text."""
+
+_TEXTUAL = re.compile(
+    r"text/.*|.*[/+](json|xml|yaml)|application/(x-)?(ndjson|javascript|ecmascript|graphql|sql|toml|yaml|csv|pem-file|"
+    r"www-form-urlencoded)"
+)
+"""Media types that are text, beside those that name a charset."""
+
 
 def outputs(answer: HttpAnswer) -> dict[str, object]:
     """`status`, `headers` (names in lower case), `data`, and `truncated` where the body was cut."""
@@ -31,6 +47,11 @@ def outputs(answer: HttpAnswer) -> dict[str, object]:
     if answer.truncated:
         found["truncated"] = True
     return found
+
+
+def is_momentary(status: int) -> bool:
+    """Whether the same request may be answered differently in a while."""
+    return status >= 500 or status in _TRY_AGAIN
 
 
 def retry_after(answer: HttpAnswer, now: datetime) -> float | None:
@@ -54,5 +75,34 @@ def _data(answer: HttpAnswer) -> object:
         except orjson.JSONDecodeError:
             pass  # The sender mislabelled its answer; as text the author can see what it is.
     charset = re.search(r'charset="?([A-Za-z0-9_-]+)', parameters)
+    if _is_binary(answer, media, charset is not None):
+        encoded = b64encode(answer.body).decode()
+        return {"_binary": True, "content_type": media, "bytes": len(answer.body), "base64": encoded}
     name = charset[1].lower() if charset else "utf-8"
-    return answer.body.decode(name if name in _CHARSETS else "utf-8", errors="replace")
+    text = answer.body.decode(name if name in _CHARSETS else "utf-8", errors="replace")
+    return text if media != _FORM or answer.truncated else _form(text)
+
+
+def _is_binary(answer: HttpAnswer, media: str, has_charset: bool) -> bool:
+    if has_charset or not answer.body or _TEXTUAL.fullmatch(media):
+        return False
+    if media:
+        return True
+    try:
+        # A cut body may end inside of a character.
+        codecs.getincrementaldecoder("utf-8")().decode(answer.body, final=not answer.truncated)
+    except UnicodeDecodeError:
+        return True
+    return b"\0" in answer.body
+
+
+def _form(text: str) -> object:
+    """Values by name, a list where the name is repeated; the text itself where it is too much."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        return text
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}

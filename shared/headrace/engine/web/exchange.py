@@ -36,7 +36,11 @@ def _followed(request: HttpRequest, status: int, location: str) -> HttpRequest:
     url = redirected(before, location)
     headers = dict(request.headers)
     if not same_origin(before, url):
-        headers = {name: value for name, value in headers.items() if not is_secret(name)}
+        headers = {
+            name: value
+            for name, value in headers.items()
+            if not is_secret(name) and name.lower() not in request.credentials
+        }
     becomes_get = (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST")
     if becomes_get:
         headers = {name: value for name, value in headers.items() if name.lower() not in _BODY_HEADERS}

@@ -1,4 +1,4 @@
-"""A request, its answer, and the thin port between the `http.request` step and whatever carries them."""
+"""A request, its answer, and the thin port between the HTTP steps and whatever carries them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,17 @@ MAX_ANSWER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. `url` is absolute http(s) without credentials; header names and values are clean already."""
+    """One request. `url` is absolute http(s) without user and password; header names and values are clean already.
+
+    `credentials` are names of headers, in lower case, that carry credentials though their names do not say so.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes | None
     allow_private_hosts: bool
+    credentials: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,3 +165,13 @@ async def test_a_death_alone_is_not_counted_when_the_partition_was_given_away() 
     assert memory.counts == {"group in/0/5": 1}
     turn.is_dropped = True
     await _until(lambda: memory.counts == {"group in/0/5": 0})
+
+
+async def test_those_that_only_waited_when_the_worker_died_are_not_marked() -> None:
+    memory = Memory()
+    memory.counts = {f"group in/0/{offset}": 0 for offset in range(5)}
+    stage = Stage(memory, frozenset({2}))
+    await stage.life(range(50))
+    assert stage.died.is_set()
+    assert stage.started == [0, 1, 2]
+    assert set(memory.counts) == {f"group in/0/{offset}" for offset in (2, 3, 4)}

@@ -1,9 +1,10 @@
 """What kills its worker never reaches an `except`: the records that may have done it are found, and tried alone.
 
 Suspects are the records that may have been under way when the last owner died (`Ledgers` says which). The first time
-they are marked, in one write for many, and run together again: most deaths are no record's fault. Those found marked
-already run one at a time, with nothing else in the process, each counted just before; the third death while alone is a
-dead letter. Coming to an end clears the mark.
+they are marked as they start, in one write for many, and run together again: most deaths are no record's fault. Those
+found marked already run one at a time, with nothing else in the process, each counted just before; the third death
+while alone is a dead letter. Coming to an end clears the mark. Whoever only waited when the worker died is not marked:
+else each death would send a hundred more innocents to run alone.
 """
 
 import asyncio
@@ -79,6 +80,7 @@ class Quarantine:
         self._alone: deque[Turn] = deque()
         self._running_alone: Turn | None = None
         self._waiting: list[Turn] = []
+        self._starting: list[Turn] = []
         self._log = structlog.get_logger().bind(group=group)
         self.stage: Stage | None = None
 
@@ -113,6 +115,11 @@ class Quarantine:
             return True
         if self.is_closed:
             self._waiting.append(turn)
+            return True
+        if turn.is_suspect and not turn.is_marked:
+            self._starting.append(turn)
+            if len(self._starting) == 1:
+                self._spawn(self._mark())
             return True
         return False
 
@@ -153,10 +160,6 @@ class Quarantine:
     async def _examine(self, turns: list[Turn]) -> None:
         suspects = {self._id(turn): turn for turn in turns if turn.is_suspect}
         found = await self._patiently(lambda: self._memory.found(list(suspects)))
-        fresh = [id for id in suspects if id not in found]
-        if fresh:
-            await self._patiently(lambda: self._memory.mark(fresh))
-        metrics.SUSPECTS.labels("marked").inc(len(fresh))
         for id, deaths in found.items():
             suspects[id].deaths = deaths
         if found:
@@ -165,6 +168,18 @@ class Quarantine:
         for turn in turns:
             if not turn.is_dropped:
                 stage.enter(turn)
+
+    async def _mark(self) -> None:
+        """Marks those that are about to start, and starts them."""
+        while self._starting:
+            turns, self._starting = self._starting, []
+            ids = [self._id(turn) for turn in turns if not turn.is_dropped]
+            await self._patiently(lambda ids=ids: self._memory.mark(ids))
+            metrics.SUSPECTS.labels("marked").inc(len(ids))
+            stage = self._staged()
+            for turn in turns:
+                turn.is_marked = True
+                stage.start(turn)
 
     async def _run_alone(self) -> None:
         stage = self._staged()

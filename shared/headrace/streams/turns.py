@@ -21,6 +21,7 @@ class Turn:
         "epoch",
         "hand_over",
         "is_dropped",
+        "is_marked",
         "is_settled",
         "is_suspect",
         "lane",
@@ -42,6 +43,7 @@ class Turn:
         self.task: asyncio.Task[Sequence[Outgoing]] | None = None
         self.committed: asyncio.Event | None = None
         self.is_suspect = False
+        self.is_marked = False
         self.deaths: int | None = None
         """A suspect that was one before: how often it was started alone and did not come to its end."""
         self.is_dropped = False

@@ -7,7 +7,7 @@ from pymongo.errors import PyMongoError
 
 from headrace.settings import Settings, SettingsError
 from headrace.storage.automations import AutomationStore
-from headrace.storage.driver import Document, reaching_mongodb
+from headrace.storage.driver import Document, reaching_mongodb, remember_client
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
@@ -27,6 +27,7 @@ class Storage:
     def __init__(self, settings: Settings) -> None:
         """Connects on first use; raises SettingsError for an address that is none."""
         self._client = _client(settings)
+        remember_client(self._client)
         database = self._client[settings.prefix]
         self.runs = RunStore(database, settings.runs_retention_days)
         rows = self._client[settings.rows_database]

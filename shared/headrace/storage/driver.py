@@ -4,13 +4,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from weakref import WeakSet
 
 from bson import DBRef, Int64
 from bson.errors import BSONError
-from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
+    ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
     ExecutionTimeout,
@@ -86,10 +88,34 @@ def reaching_mongodb() -> Generator[None]:
     """Turns the driver's ways of saying that MongoDB is away into PlatformUnavailable; never quotes the URI."""
     try:
         yield
+    except ConfigurationError as error:
+        if _NO_SESSIONS not in str(error):
+            raise
+        _forget_connections()
+        raise PlatformUnavailable("MongoDB is not ready yet (its replica set is starting)") from None
     except PyMongoError as error:
         if _is_away(error):
             raise PlatformUnavailable(f"MongoDB is away ({type(error).__name__})") from None
         raise
+
+
+_NO_SESSIONS = "Sessions are not supported"
+"""What the driver says of a connection that was made while its member of the replica set was still starting."""
+
+_clients: "WeakSet[AsyncIOMotorClient[Document]]" = WeakSet()
+
+
+def remember_client(client: "AsyncIOMotorClient[Document]") -> None:
+    """From now on its connections are made anew when one of them turns out to be of no use."""
+    _clients.add(client)
+
+
+def _forget_connections() -> None:
+    """With `directConnection` a member is used as soon as it answers, and a connection keeps for good what the member
+    could do then: one made a moment too early would refuse every write. The driver has no public way to drop it."""
+    for client in tuple(_clients):
+        for server in client.delegate._topology._servers.values():  # pyright: ignore
+            server.pool.reset()
 
 
 def _is_away(error: PyMongoError) -> bool:

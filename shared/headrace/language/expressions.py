@@ -313,7 +313,7 @@ def _slice(scope: Scope, value: object, start: object, stop: object, step: objec
     if isinstance(found, str):
         scope.go_through(found)
     else:
-        scope.turn(len(found))
+        scope.make(len(found))
     return found
 
 

@@ -6,7 +6,10 @@ from typing import cast
 from headrace.language.errors import limit
 
 ITERATIONS = 100_000
-"""Loop turns of one rendering, and items of the arrays that it makes."""
+"""Loop turns of one rendering."""
+
+ITEMS = 1_000_000
+"""Items of all the arrays that one rendering makes: some 60 MB."""
 
 WORK = 10_000_000
 """Units of work of one rendering: a unit is about what it takes to evaluate one part of an expression, 100 ns. Without

@@ -60,7 +60,7 @@ def _add(scope: Scope, left: object, right: object) -> object:
         return text
     if isinstance(left, list) and isinstance(right, list):
         one, other = cast(list[object], left), cast(list[object], right)
-        scope.turn(len(one) + len(other))
+        scope.make(len(one) + len(other))
         return one + other
     return _computed(lambda a, b: a + b, cast(object, left), right, "+")
 
@@ -71,7 +71,7 @@ def _multiply(scope: Scope, left: object, right: object) -> object:
             sequence = cast("list[object] | str", repeated)
             limits.bounded_product(max(len(sequence), 1), max(times, 0))
             if isinstance(sequence, list):
-                scope.turn(len(sequence) * max(times, 0))
+                scope.make(len(sequence) * max(times, 0))
             else:
                 scope.work(len(sequence) * max(times, 0) // limits.UNIT)
             return sequence * times
@@ -108,7 +108,7 @@ def _range(scope: Scope, start: object, stop: object = None, step: object = 1) -
     if type(start) is not int or type(stop) is not int or type(step) is not int or step == 0:
         raise ValueError("expected whole numbers, and a step other than 0")
     count = max(0, -(-(stop - start) // step))
-    scope.turn(min(count, limits.ITERATIONS + 1))
+    scope.make(min(count, limits.ITEMS + 1))
     return list(range(start, stop, step))
 
 
@@ -138,5 +138,5 @@ def call_method(scope: Scope, target: object, method: str, arguments: list[objec
     except MISUSE as error:
         raise TemplateError(f"{method}(): {plainly(error)}") from None
     if isinstance(found, list):
-        scope.turn(len(cast(list[object], found)))
+        scope.make(len(cast(list[object], found)))
     return limits.bounded(found) if isinstance(found, str) else cast(object, found)

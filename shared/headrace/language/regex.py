@@ -5,7 +5,7 @@ match. Hence each search says beforehand what it may take, to `spend`, which rai
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from typing import Protocol, cast
@@ -28,7 +28,8 @@ class _Match(Protocol):
 class _Pattern(Protocol):
     @property
     def programsize(self) -> int: ...
-    def search(self, text: str, position: int = 0) -> _Match | None: ...
+    def search(self, text: str) -> _Match | None: ...
+    def finditer(self, text: str) -> Iterator[_Match]: ...
 
 
 class _Options(Protocol):
@@ -49,7 +50,14 @@ _SMALL = 40
 """Instructions of a pattern that surely runs at RE2's full speed; a larger one may need more states than fit into its
 memory, and then each instruction is tried at each character."""
 
-_FAST, _SLOW = 64, 32
+_NEAR = re.compile(r"[^*+{]*|(?:\\[wWsSdD]|\[(?:\\.|[^\]\\])+\]|[\w ])[*+]", re.DOTALL)
+"""Patterns that see no further than what they match, and one step: those that repeat nothing, or only one class. Others,
+such as `a.*z|a`, may look through all the rest for each match."""
+
+_MATCH = 60
+"""Units of work of a match and what is put in its place."""
+
+_FAST, _SLOW = 32, 32
 """Characters, or characters times instructions, that are searched in one unit of work: measured."""
 
 
@@ -67,17 +75,15 @@ def regex_replace(text: str, pattern: object, new: str, spend: Spend) -> str:
     """
     limits.bounded_product(len(new), len(text) + 1)
     found, replacement = compiled(pattern), _replacement(new)
+    looks_far = not _NEAR.fullmatch(str(pattern))
     parts: list[str] = []
-    position = done = 0
-    while position <= len(text):
-        spend(_cost(found, len(text) - position) + 2 * len(replacement) + 10)
-        match = found.search(text, position)
-        if match is None:
-            break
+    done = 0
+    spend(_cost(found, len(text)))
+    for match in found.finditer(text):
         parts.append(text[done : match.start()])
         parts.extend(_expanded(match, replacement))
         done = match.end()
-        position = done if match.end() > match.start() else done + 1
+        spend(_MATCH + len(replacement) + (_cost(found, len(text) - done) if looks_far else 0))
     return limits.joined([*parts, text[done:]])
 
 

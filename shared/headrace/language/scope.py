@@ -7,7 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from headrace.language.errors import limit
-from headrace.language.limits import FREE, ITERATIONS, UNIT, WORK, size_of
+from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
 
 _COMMON = frozenset(("env", "settings", "now"))
 RUN_ROOTS = _COMMON | {
@@ -26,7 +26,7 @@ class Scope:
     """`roots` are plain data by name. `key` is the step key: `uuid()` and `random()` derive from it and from how many
     were asked under it before, so that a run that is made again sees the same. `now` is aware."""
 
-    __slots__ = ("_drawn", "_turns", "_work", "key", "locals", "now", "roots")
+    __slots__ = ("_drawn", "_items", "_turns", "_work", "key", "locals", "now", "roots")
 
     def __init__(self, roots: Mapping[str, object], key: str, now: datetime) -> None:
         self.roots = roots
@@ -35,17 +35,25 @@ class Scope:
         self.locals: dict[str, object] = {}
         # By step key: a loop's own conditions are seen again after each of its children.
         self._drawn: dict[str, int] = {}
+        self._items = 0
         self._turns = 0
         self._work = 0
 
     def begin(self) -> None:
         """A rendering begins: it has its own budget and variables."""
+        self._items = 0
         self._turns = 0
         self._work = 0
         self.locals = {}
 
+    def make(self, count: int) -> None:
+        """Counts items of an array that is made or gone through by a filter against the limit."""
+        self._items += count
+        if self._items > ITEMS:
+            raise limit(f"more than {ITEMS} items of arrays")
+
     def turn(self, count: int = 1) -> None:
-        """Counts loop turns and items of arrays against the limit."""
+        """Counts loop turns against the limit."""
         self._turns += count
         if self._turns > ITERATIONS:
             raise limit(f"more than {ITERATIONS} iterations")
@@ -62,7 +70,8 @@ class Scope:
             if len(value) > FREE:
                 self.work(len(value) // UNIT)
         elif isinstance(value, list | tuple | Mapping):
-            self.work(size_of(cast(object, value), (WORK - self._work) * UNIT, _PER_VALUE) // UNIT)
+            most = (WORK - self._work + 1) * UNIT
+            self.work(size_of(cast(object, value), most, _PER_VALUE) // UNIT)
 
     def uuid(self) -> str:
         """The next UUID of this step."""

@@ -8,6 +8,7 @@ from headrace.language.filters.arguments import (
     Filter,
     Steps,
     items_of,
+    json_of,
     number_of,
     part_of,
     sort_key,
@@ -15,7 +16,7 @@ from headrace.language.filters.arguments import (
     text_of,
 )
 from headrace.language.scope import Scope
-from headrace.language.values import MISSING, Number, equal, kind_of, to_json
+from headrace.language.values import MISSING, Number, equal, kind_of
 
 Path = str | int | None
 
@@ -69,8 +70,7 @@ def _unique(scope: Scope, value: object, attribute: Path = None) -> list[object]
     seen, steps = dict[str, object](), steps_of(attribute)
     for item in items_of(scope, value):
         part = part_of(item, steps)
-        scope.go_through(part)
-        seen.setdefault(to_json(part), item)
+        seen.setdefault(json_of(scope, part), item)
     return list(seen.values())
 
 
@@ -134,7 +134,7 @@ def _batch(scope: Scope, value: object, linecount: int, fill_with: object = None
     found = [items[start : start + linecount] for start in range(0, len(items), linecount)]
     if found and fill_with is not None:
         missing = linecount - len(found[-1])
-        scope.turn(missing)
+        scope.make(missing)
         found[-1].extend([fill_with] * missing)
     return cast(list[object], found)
 
@@ -147,7 +147,7 @@ def _slice(scope: Scope, value: object, slices: int, fill_with: object = None) -
     """Jinja's: so many columns, the first ones longer by one."""
     if slices < 1:
         raise ValueError("there is at least 1 slice")
-    scope.turn(slices)
+    scope.make(slices)
     items = items_of(scope, value)
     size, longer = divmod(len(items), slices)
     found, position = list[list[object]](), 0
@@ -187,7 +187,7 @@ def _pairs(scope: Scope, value: object) -> list[object]:
     if not isinstance(value, Mapping):
         raise ValueError(f"expected an object, found {kind_of(value)}")
     found = cast(Mapping[object, object], value)
-    scope.turn(len(found))
+    scope.make(len(found))
     return [list(pair) for pair in found.items()]
 
 

@@ -11,14 +11,12 @@ from urllib.parse import quote, unquote
 import orjson
 
 from headrace.language import limits
-from headrace.language.filters.arguments import Filter, items_of, text_of
+from headrace.language.filters.arguments import Filter, items_of, json_of, text_of
 from headrace.language.scope import Scope
-from headrace.language.values import to_json
 
 
 def _to_json(scope: Scope, value: object, indent: object = None) -> str:
-    scope.go_through(value)
-    return to_json(value, indent=bool(indent))
+    return json_of(scope, value, bool(indent))
 
 
 def _from_json(scope: Scope, value: object) -> object:
@@ -67,7 +65,7 @@ def _urlencode(scope: Scope, value: object) -> str:
     """Jinja's: an object or pairs as a query, text as a path."""
     if isinstance(value, Mapping):
         pairs = list(cast(Mapping[object, object], value).items())
-        scope.turn(len(pairs))
+        scope.make(len(pairs))
     elif isinstance(value, list | tuple):
         pairs = [_pair(each) for each in items_of(scope, cast(object, value))]
     else:

@@ -176,7 +176,8 @@ def _items(value: object) -> Sequence[object]:
 
 def _matches(value: object, pattern: object) -> bool:
     try:
-        return isinstance(value, str) and regex_match(value, pattern, limits.bounded_work)
+        both = isinstance(value, str) and isinstance(pattern, str)
+        return both and regex_match(value, pattern, limits.bounded_work)
     except ValueError as error:
         raise TemplateError(f"matches: {error}") from None
 

@@ -51,8 +51,8 @@ _SMALL = 40
 memory, and then each instruction is tried at each character."""
 
 _NEAR = re.compile(r"[^*+{]*|(?:\\[wWsSdD]|\[(?:\\.|[^\]\\])+\]|[\w ])[*+]", re.DOTALL)
-"""Patterns that see no further than what they match, and one step: those that repeat nothing, or only one class. Others,
-such as `a.*z|a`, may look through all the rest for each match."""
+"""Patterns that see no further than what they match, and one step: those that repeat nothing, or only one class.
+Others, such as `a.*z|a`, may look through all the rest for each match."""
 
 _MATCH = 60
 """Units of work of a match and what is put in its place."""

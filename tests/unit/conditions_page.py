@@ -165,8 +165,8 @@ A condition is an expression in a template, or a filter object; both are decided
             - {field: trigger.row.carrier, op: in, value: [UA, DL]}
             - {field: trigger.row.gate, op: changed}
 
-`all`, `any` and `none` hold lists of comparisons and of filter objects. `field` is a dotted path, `value` may hold templates.
-The whole expression stands inside of `{{ }}`: text around it would always be true, and is refused.
+`all`, `any` and `none` hold lists of comparisons and of filter objects. `field` is a dotted path, `value` may hold
+templates. The whole expression stands inside of `{{ }}`: text around it would always be true, and is refused.
 
 **Comparison is typed.** Values of the same type are compared. Numeric text counts as a number only against a number,
 ISO text as a time only against a time. Nothing else is converted, so `"step 1"` is never taken for a date; values of

@@ -3,6 +3,7 @@
 """Jinja's tests (`is …`) on our values."""
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 
 from headrace.language.values import (
     MISSING,
@@ -64,3 +65,6 @@ TESTS: Mapping[str, Callable[..., bool]] = {
     "upper": lambda value: isinstance(value, str) and value.isupper(),
     "lower": lambda value: isinstance(value, str) and value.islower(),
 }
+
+ONLY_LOOK = frozenset(name for name, test in TESTS.items() if len(signature(test).parameters) == 1) - {"lower", "upper"}
+"""Tests that take no longer for a larger value."""

@@ -176,10 +176,11 @@ def _items(value: object) -> Sequence[object]:
 
 def _matches(value: object, pattern: object) -> bool:
     try:
-        both = isinstance(value, str) and isinstance(pattern, str)
-        return both and regex_match(value, pattern, limits.bounded_work)
+        if isinstance(value, str) and isinstance(pattern, str):
+            return regex_match(value, pattern, limits.bounded_work)
     except ValueError as error:
         raise TemplateError(f"matches: {error}") from None
+    return False
 
 
 def _between(value: object, ends: object) -> bool:

@@ -12,7 +12,7 @@ from typing import cast
 from jinja2 import nodes
 
 from headrace.language import limits
-from headrace.language.checks import TESTS
+from headrace.language.checks import ONLY_LOOK, TESTS
 from headrace.language.errors import LanguageError, TemplateError
 from headrace.language.filters import (
     FILTERS,
@@ -78,9 +78,11 @@ class Compiler:
 
     def error(self, node: nodes.Node, message: str, word: str = "") -> LanguageError:
         """A LanguageError at the node, at `word` of its line where that is known."""
-        line = self._lines[node.lineno - 1] if 0 < node.lineno <= len(self._lines) else ""
+        # Jinja's parser gives some statements no line.
+        number = cast(int | None, node.lineno) or 1
+        line = self._lines[number - 1] if number <= len(self._lines) else ""
         found = line.find(word) if word else max(line.find("{{"), line.find("{%"))
-        return LanguageError(self._path, message[:_MESSAGE], node.lineno, max(found, 0) + 1)
+        return LanguageError(self._path, message[:_MESSAGE], number, max(found, 0) + 1)
 
     def unknown(self, node: nodes.Node, what: str, name: str, known: Sequence[str] | frozenset[str]) -> LanguageError:
         """A LanguageError for a name that is not known, with a suggestion."""
@@ -233,7 +235,7 @@ class Compiler:
         value = self.expression(node.node)
         arguments, named = self._arguments(node)
         self._check_arguments(node, f"test {name}", misused(found, 1, len(arguments), [key for key, _ in named]))
-        if not arguments and not named:
+        if name in ONLY_LOOK:
             return lambda scope: found(value(scope))
 
         def apply(scope: Scope) -> object:

@@ -147,9 +147,9 @@ def test_every_op_of_the_language_is_there() -> None:
 
 def test_what_changed_is_looked_for_in_the_old_row_and_nowhere_else() -> None:
     """A column may itself be called `row`."""
-    roots = {"row": {"row": 1}, "old_row": {"row": 2}, "trigger": {"row": {"row": 1}, "old_row": {"row": 1}}}
+    roots = {"row": {"row": 1}, "old_row": {"row": 1}, "trigger": {"row": {"row": 1}, "old_row": {"row": 2}}}
     scope = Scope(roots, "k", datetime(2013, 1, 1, tzinfo=UTC))
-    for field, wanted in (("row.row", True), ("trigger.row.row", False)):
+    for field, wanted in (("row.row", False), ("trigger.row.row", True)):
         source = {"all": [{"field": field, "op": "changed"}]}
         assert compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope) is wanted
 

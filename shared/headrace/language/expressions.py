@@ -219,6 +219,9 @@ class Compiler:
         self._check_name(node, NAMES_A_FILTER, "filter", FILTERS)
         self._check_name(node, NAMES_A_TEST, "test", TESTS)
 
+        if not arguments and not named:
+            return lambda scope: apply_filter(scope, name, value(scope), ())
+
         def apply(scope: Scope) -> object:
             found = value(scope)
             given = [argument(scope) for argument in arguments]

@@ -21,12 +21,12 @@ class Parts:
         self._pieces: list[str] = []
         self._size = 0
 
-    def add(self, piece: str) -> None:
-        """Appends a piece."""
-        self._size += len(piece)
+    def add(self, pieces: list[str]) -> None:
+        """Appends pieces."""
+        self._size += sum(map(len, pieces))
         if self._size > limits.TEXT:
             raise limits.limit(f"a text of more than {limits.TEXT} characters was written")
-        self._pieces.append(piece)
+        self._pieces += pieces
 
     def joined(self) -> str:
         """All pieces as one text."""
@@ -83,8 +83,7 @@ def _output(compiler: Compiler, node: nodes.Output) -> Write:
     ]
 
     def write(scope: Scope, parts: Parts) -> None:
-        for piece in pieces:
-            parts.add(piece if isinstance(piece, str) else to_text(piece(scope)))
+        parts.add([piece if isinstance(piece, str) else to_text(piece(scope)) for piece in pieces])
 
     return write
 

@@ -71,6 +71,8 @@ def to_text(value: object) -> str:
         return value
     if value is None or value is MISSING:
         return ""
+    if type(value) is float or (type(value) is int and -PRINTABLE < value < PRINTABLE):
+        return str(value)
     if isinstance(value, (bool, list, tuple, Mapping)):
         return to_json(cast(object, value))
     if isinstance(value, date):

@@ -32,12 +32,16 @@ def apply_filter(scope: Scope, name: str, value: object, given: Sequence[object]
     found = FILTERS.get(name)
     if found is None:
         raise TemplateError(f"unknown filter {name[: limits.FREE]!r}")
-    _count(scope, value, given)
+    if type(value) is str:
+        scope.go_through(value)
+    for each in given:
+        if type(each) is str:
+            scope.go_through(each)
     try:
         result = found(scope, value, *given, **named)
     except MISUSE as error:
         raise TemplateError(f"filter {name}: {plainly(error)}") from None
-    if type(result) is str:
+    if type(result) is str and len(result) > limits.FREE:
         limits.bounded(result)
         scope.go_through(result)
     return result
@@ -55,14 +59,6 @@ def apply_test(scope: Scope, name: str, value: object, given: Sequence[object], 
         return found(value, *given, **named)
     except MISUSE as error:
         raise TemplateError(f"test {name}: {plainly(error)}") from None
-
-
-def _count(scope: Scope, value: object, given: Sequence[object]) -> None:
-    if type(value) is str:
-        scope.go_through(value)
-    for each in given:
-        if type(each) is str:
-            scope.go_through(each)
 
 
 def plainly(error: Exception) -> str:

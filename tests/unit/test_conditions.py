@@ -1,11 +1,12 @@
 """Conditions: every comparison with every pair of types, written out."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from headrace.language import TRIGGER_ROOTS, LanguageError, Scope, compile_condition
+from headrace.language import TRIGGER_ROOTS, LanguageError, Scope, TemplateError, compile_condition
 from headrace.language.conditions import OPERATORS
 
 pytestmark = pytest.mark.unit
@@ -55,8 +56,8 @@ CELLS = [
 
 
 def holds(op: str, left: object, right: object, old: object = None) -> bool:
-    source = {"all": [{"field": "row.v", "op": op, "value": right}]}
-    scope = Scope({"row": {"v": left}, "old_row": {"v": old}}, "k", datetime(2013, 1, 1, tzinfo=UTC))
+    source = {"all": [{"field": "row.v", "op": op, "value": "{{ data }}"}]}
+    scope = Scope({"row": {"v": left}, "old_row": {"v": old}, "data": right}, "k", datetime(2013, 1, 1, tzinfo=UTC))
     return compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope)
 
 
@@ -122,6 +123,13 @@ def test_groups_nest(group: str, wanted: bool) -> None:
         ("always", "expression"), ({}, "one of all"), ({"all": 1}, "list"), ({"all": [], "any": []}, "one of all"),
         ({"all": [{"field": "row.v", "op": "like"}]}, "like"), ({"all": [{"field": "rwo.v", "op": "eq"}]}, "rwo"),
         ({"all": [{"field": "row.v", "op": "eq", "vlaue": 1}]}, "value"), ("{{ rwo.v }}", "rwo"),
+        ({"all": [{"field": "row.v", "op": "eq"}]}, "needs a `value`"),
+        ({"all": [{"field": "row.v", "op": "in", "value": "a, b"}]}, "array"),
+        ({"all": [{"field": "row.v", "op": "between", "value": [1]}]}, "array of two"),
+        ({"all": [{"field": "row.v", "op": "is_type", "value": "nubmer"}]}, "one of array"),
+        ({"all": [{"field": "row.v", "op": "matches", "value": "("}]}, "bad pattern"),
+        ({"all": [{"field": "data.v", "op": "changed"}]}, "column"),
+        ("{{ row.a }} == {{ row.b }}", "always true"),
     ],
 )  # fmt: skip
 def test_a_condition_that_can_never_work_is_refused(source: Any, words: str) -> None:
@@ -135,3 +143,52 @@ def test_every_op_of_the_language_is_there() -> None:
     )
     wanted += " not_empty exists changed changed_to changed_from is_type"
     assert set(OPERATORS) == set(wanted.split())
+
+
+def test_what_changed_is_looked_for_in_the_old_row_and_nowhere_else() -> None:
+    """A column may itself be called `row`."""
+    roots = {"row": {"row": 1}, "old_row": {"row": 1}, "trigger": {"row": {"row": 1}, "old_row": {"row": 2}}}
+    scope = Scope(roots, "k", datetime(2013, 1, 1, tzinfo=UTC))
+    for field, wanted in (("row.row", False), ("trigger.row.row", True)):
+        source = {"all": [{"field": field, "op": "changed"}]}
+        assert compile_condition(source, roots=TRIGGER_ROOTS, path="when").holds(scope) is wanted
+
+
+def test_equality_is_typed_inside_arrays_and_objects_too() -> None:
+    assert holds("eq", [1, {"a": "5"}], [1, {"a": 5}]) is True
+    assert holds("eq", [True], [1]) is False
+    assert holds("eq", {"a": None}, {}) is False
+
+
+def test_a_decimal_is_a_number_and_one_that_is_none_equals_nothing() -> None:
+    assert holds("eq", Decimal("2.50"), 2.5) is True
+    assert holds("gt", Decimal("2.5"), "2") is True
+    for none in (Decimal("NaN"), Decimal("sNaN")):
+        assert [holds(op, none, 1) for op in ("eq", "lt", "gte")] == [False, False, False]
+
+
+def test_what_would_compare_everything_with_everything_is_refused() -> None:
+    with pytest.raises(TemplateError, match="units of work"):
+        holds("contains_all", list(range(100_000)), list(range(100_000)))
+
+
+def test_values_nested_too_deeply_to_be_compared_are_an_error_of_the_condition() -> None:
+    deep: list[Any] = []
+    other: list[Any] = []
+    for _ in range(2_000):
+        deep, other = [deep], [other]
+    with pytest.raises(TemplateError, match="deeply"):
+        holds("eq", deep, other)
+
+
+def test_a_filter_object_has_a_limited_size_and_depth() -> None:
+    source: dict[str, object] = {"all": []}
+    for _ in range(100):
+        source = {"all": [source]}
+    with pytest.raises(LanguageError, match="nested deeper"):
+        compile_condition(source, roots=TRIGGER_ROOTS, path="when")
+    wide: dict[str, object] = {"field": "row.v", "op": "exists"}
+    for _ in range(12):
+        wide = {"any": [wide, wide]}  # as YAML's aliases do: 24 lines, 4,096 comparisons
+    with pytest.raises(LanguageError, match="comparisons"):
+        compile_condition(wide, roots=TRIGGER_ROOTS, path="when")

@@ -7,7 +7,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from headrace.language import RUN_ROOTS, Scope, compile_template
+from headrace.language import RUN_ROOTS, TRIGGER_ROOTS, Scope, compile_template, limits
+from headrace.language.filters import FILTERS
+from headrace.language.filters.texts import SLUG_LENGTH
+from headrace.language.filters.times import FORMAT_LENGTH
+from headrace.language.operations import FUNCTIONS
+from headrace.language.regex import PATTERN_LENGTH
 
 pytestmark = pytest.mark.unit
 
@@ -25,3 +30,28 @@ def test_an_example_gives_what_the_page_says(source: str, wanted: str) -> None:
     scope = Scope({"trigger": orjson.loads(event)}, "run/0/step", datetime(2013, 1, 1, tzinfo=UTC))
     found = compile_template(source, roots=RUN_ROOTS, path="example").render(scope)
     assert orjson.dumps(found) == orjson.dumps(orjson.loads(wanted))
+
+
+def test_the_page_names_every_root_filter_and_function() -> None:
+    names = {*FILTERS, *RUN_ROOTS, *TRIGGER_ROOTS}
+    words = set(re.findall(r"`(\w+)", PAGE))
+    assert sorted(names - words) == []
+    assert [name for name in FUNCTIONS if f"`{name}(" not in PAGE] == []
+
+
+def test_the_page_names_every_limit() -> None:
+    numbers = (
+        limits.ITERATIONS,
+        limits.ITEMS,
+        limits.WORK,
+        limits.TEXT,
+        limits.INTEGER_BITS,
+        limits.DEPTH,
+        limits.BRACKETS,
+        limits.SOURCE,
+        PATTERN_LENGTH,
+        FORMAT_LENGTH,
+        SLUG_LENGTH,
+    )
+    rows = PAGE[PAGE.index("## Limits") :]
+    assert [number for number in numbers if f"{number:,}" not in rows] == []

@@ -10,7 +10,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
-from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics
+from headrace.cli import automations, bench, chaos, demo, docs, events, groups, runs, stack, topics
 from headrace.cli.output import Failed, UsageError
 from headrace.contracts.automation import DocumentError
 from headrace.embedded import StackError
@@ -38,6 +38,7 @@ app.add_typer(events.app, name="events")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.command()(topics.schema)
+app.add_typer(docs.app, name="docs")
 app.command()(bench.bench)
 app.command()(chaos.chaos)
 

@@ -3,8 +3,19 @@
 """Jinja's tests (`is …`) on our values."""
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 
-from headrace.language.values import MISSING, contains, equal, greater, greater_or_equal, kind_of, less, less_or_equal
+from headrace.language.values import (
+    MISSING,
+    contains,
+    equal,
+    greater,
+    greater_or_equal,
+    is_empty,
+    kind_of,
+    less,
+    less_or_equal,
+)
 
 
 def _of_kind(*kinds: str) -> Callable[[object], bool]:
@@ -19,7 +30,7 @@ TESTS: Mapping[str, Callable[..., bool]] = {
     "defined": lambda value: value is not MISSING,
     "undefined": lambda value: value is MISSING,
     "none": lambda value: value is None,
-    "empty": lambda value: value is None or value is MISSING or value in ("", [], {}),
+    "empty": is_empty,
     "number": _of_kind("number"),
     "integer": lambda value: type(value) is int,
     "float": lambda value: type(value) is float,
@@ -34,6 +45,7 @@ TESTS: Mapping[str, Callable[..., bool]] = {
     "odd": lambda value: type(value) is int and value % 2 == 1,
     "even": lambda value: type(value) is int and value % 2 == 0,
     "divisibleby": _divisible,
+    "sameas": lambda value, other: kind_of(value) == kind_of(other) and equal(value, other),
     "eq": equal,
     "equalto": equal,
     "==": equal,
@@ -41,11 +53,18 @@ TESTS: Mapping[str, Callable[..., bool]] = {
     "!=": lambda value, other: not equal(value, other),
     "lt": less,
     "lessthan": less,
+    "<": less,
     "le": less_or_equal,
+    "<=": less_or_equal,
     "gt": greater,
     "greaterthan": greater,
+    ">": greater,
     "ge": greater_or_equal,
+    ">=": greater_or_equal,
     "in": lambda value, container: contains(container, value),
     "upper": lambda value: isinstance(value, str) and value.isupper(),
     "lower": lambda value: isinstance(value, str) and value.islower(),
 }
+
+ONLY_LOOK = frozenset(name for name, test in TESTS.items() if len(signature(test).parameters) == 1) - {"lower", "upper"}
+"""Tests that take no longer for a larger value."""

@@ -17,7 +17,7 @@ def to_bool(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
-def to_number(value: object) -> int | float:
+def to_number(value: object) -> values.Number:
     """A number, or wholly numeric text."""
     found = values.to_number(value)
     if found is None:

@@ -4,17 +4,27 @@ Nothing of Jinja's runtime takes part, so what is not written here cannot happen
 call but of the functions and methods listed, no operation without its limit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import cast
 
 from jinja2 import nodes
 
 from headrace.language import limits
-from headrace.language.checks import TESTS
+from headrace.language.checks import ONLY_LOOK, TESTS
 from headrace.language.errors import LanguageError, TemplateError
-from headrace.language.filters import FILTERS
+from headrace.language.filters import (
+    FILTERS,
+    MISUSE,
+    NAMES_A_FILTER,
+    NAMES_A_TEST,
+    apply_filter,
+    apply_test,
+    misused,
+    plainly,
+)
+from headrace.language.operations import ARITHMETIC, FUNCTIONS, TEXT_METHODS, TIME_METHODS, call_method
 from headrace.language.scope import Scope
 from headrace.language.values import (
     MISSING,
@@ -22,7 +32,6 @@ from headrace.language.values import (
     equal,
     greater,
     greater_or_equal,
-    kind_of,
     less,
     less_or_equal,
     look_up,
@@ -30,6 +39,9 @@ from headrace.language.values import (
 )
 
 Evaluate = Callable[[Scope], object]
+
+_MESSAGE = 300
+"""Characters of a message: a name in it may be as long as a template."""
 
 
 class Compiler:
@@ -40,6 +52,8 @@ class Compiler:
         self._path = path
         self._lines = source.splitlines()
         self._depth = 0
+        self.parts = 0
+        """How many parts were compiled so far: what one evaluation of them takes, in units of work."""
         self.local_names: list[set[str]] = []
 
     def expression(self, node: nodes.Expr) -> Evaluate:
@@ -47,19 +61,28 @@ class Compiler:
         compile_node = _COMPILERS.get(type(node))
         if compile_node is None:
             raise self.error(node, f"{type(node).__name__.lower()} is not supported")
+        with self.nested(node):
+            return compile_node(self, node)
+
+    @contextmanager
+    def nested(self, node: nodes.Node) -> Generator[None]:
+        """Within it is a part of an expression, or a block; raises LanguageError beyond the limit."""
+        self.parts += 1
         self._depth += 1
         if self._depth > limits.DEPTH:
             raise self.error(node, f"nested deeper than {limits.DEPTH} levels")
         try:
-            return compile_node(self, node)
+            yield
         finally:
             self._depth -= 1
 
     def error(self, node: nodes.Node, message: str, word: str = "") -> LanguageError:
         """A LanguageError at the node, at `word` of its line where that is known."""
-        line = self._lines[node.lineno - 1] if 0 < node.lineno <= len(self._lines) else ""
+        # Jinja's parser gives some statements no line.
+        number = cast(int | None, node.lineno) or 1
+        line = self._lines[number - 1] if number <= len(self._lines) else ""
         found = line.find(word) if word else max(line.find("{{"), line.find("{%"))
-        return LanguageError(self._path, message, node.lineno, max(found, 0) + 1)
+        return LanguageError(self._path, message[:_MESSAGE], number, max(found, 0) + 1)
 
     def unknown(self, node: nodes.Node, what: str, name: str, known: Sequence[str] | frozenset[str]) -> LanguageError:
         """A LanguageError for a name that is not known, with a suggestion."""
@@ -80,8 +103,9 @@ class Compiler:
     def getattr(self, node: nodes.Getattr) -> Evaluate:
         """`target.name`: a part of data."""
         target, name = self.expression(node.node), node.attr
-        if name.startswith("__"):
-            raise self.error(node, f"{name}: no attribute begins with underscores", name)
+        if name.startswith("_"):
+            message = f"{name}: no attribute begins with an underscore; a column of that name is [{name!r}]"
+            raise self.error(node, message, name)
         return lambda scope: look_up(target(scope), name)
 
     def getitem(self, node: nodes.Getitem) -> Evaluate:
@@ -91,7 +115,7 @@ class Compiler:
             start, stop, step = (
                 self.expression(part) if part else _nothing for part in (node.arg.start, node.arg.stop, node.arg.step)
             )
-            return lambda scope: _slice(target(scope), start(scope), stop(scope), step(scope))
+            return lambda scope: _slice(scope, target(scope), start(scope), stop(scope), step(scope))
         key = self.expression(node.arg)
         return lambda scope: look_up(target(scope), key(scope))
 
@@ -128,12 +152,22 @@ class Compiler:
         rest = [(_COMPARISONS[operand.op], self.expression(operand.expr)) for operand in node.ops]
         if len(rest) == 1:
             compare, second = rest[0]
-            return lambda scope: compare(first(scope), second(scope))
+
+            def compare_two(scope: Scope) -> object:
+                left, right = first(scope), second(scope)
+                if type(left) in _SIZED or type(right) in _SIZED:
+                    scope.go_through(left)
+                    scope.go_through(right)
+                return compare(left, right)
+
+            return compare_two
 
         def chain(scope: Scope) -> object:
             left = first(scope)
             for compare, right_of in rest:
                 right = right_of(scope)
+                scope.go_through(left)
+                scope.go_through(right)
                 if not compare(left, right):
                     return False
                 left = right
@@ -144,20 +178,25 @@ class Compiler:
     def arithmetic(self, node: nodes.BinExpr) -> Evaluate:
         """`+ - * / // % **` with their limits."""
         left, right = self.expression(node.left), self.expression(node.right)
-        compute, symbol = _ARITHMETIC[type(node)], node.operator
-        return lambda scope: compute(left(scope), right(scope), symbol)
+        compute = ARITHMETIC[type(node)]
+        return lambda scope: compute(scope, left(scope), right(scope))
 
     def sign(self, node: nodes.UnaryExpr) -> Evaluate:
         """`-x`, `+x`."""
         value = self.expression(node.node)
-        zero = 0
-        compute, symbol = _ARITHMETIC[nodes.Sub if isinstance(node, nodes.Neg) else nodes.Add], node.operator
-        return lambda scope: compute(zero, value(scope), symbol)
+        compute = ARITHMETIC[nodes.Sub if isinstance(node, nodes.Neg) else nodes.Add]
+        return lambda scope: compute(scope, 0, value(scope))
 
     def concatenation(self, node: nodes.Concat) -> Evaluate:
         """`a ~ b`: text."""
         parts = [self.expression(part) for part in node.nodes]
-        return lambda scope: limits.bounded("".join([to_text(part(scope)) for part in parts]))
+
+        def concatenate(scope: Scope) -> str:
+            text = limits.joined([to_text(part(scope)) for part in parts])
+            scope.go_through(text)
+            return text
+
+        return concatenate
 
     def choice(self, node: nodes.CondExpr) -> Evaluate:
         """`a if condition else b`."""
@@ -167,64 +206,89 @@ class Compiler:
 
     def filter(self, node: nodes.Filter) -> Evaluate:
         """`value | name(…)`."""
-        found = FILTERS.get(node.name)
-        if found is None:
-            raise self.unknown(node, "filter", node.name, sorted(FILTERS))
+        name = node.name
+        if name not in FILTERS:
+            raise self.unknown(node, "filter", name, sorted(FILTERS))
         if node.node is None:
-            raise self.error(node, "filter blocks are not supported", node.name)
-        value, name = self.expression(node.node), node.name
+            raise self.error(node, "filter blocks are not supported", name)
+        value = self.expression(node.node)
         arguments, named = self._arguments(node)
+        self._check_arguments(
+            node, f"filter {name}", misused(FILTERS[name], 2, len(arguments), [key for key, _ in named])
+        )
+        self._check_name(node, NAMES_A_FILTER, "filter", FILTERS)
+        self._check_name(node, NAMES_A_TEST, "test", TESTS)
+
+        if not arguments and not named:
+            return lambda scope: apply_filter(scope, name, value(scope), ())
 
         def apply(scope: Scope) -> object:
+            found = value(scope)
             given = [argument(scope) for argument in arguments]
-            try:
-                return found(scope, value(scope), *given, **{key: each(scope) for key, each in named})
-            except _MISUSE as error:
-                raise TemplateError(f"filter {name}: {_plainly(error)}") from None
+            return apply_filter(scope, name, found, given, {key: each(scope) for key, each in named})
 
         return apply
 
     def test(self, node: nodes.Test) -> Evaluate:
         """`value is name(…)`."""
-        found = TESTS.get(node.name)
+        name = node.name
+        found = TESTS.get(name)
         if found is None:
-            raise self.unknown(node, "test", node.name, sorted(TESTS))
-        value, name = self.expression(node.node), node.name
+            raise self.unknown(node, "test", name, sorted(TESTS))
+        value = self.expression(node.node)
         arguments, named = self._arguments(node)
-        if not arguments and not named:
+        self._check_arguments(node, f"test {name}", misused(found, 1, len(arguments), [key for key, _ in named]))
+        if name in ONLY_LOOK:
             return lambda scope: found(value(scope))
 
         def apply(scope: Scope) -> object:
             given = [argument(scope) for argument in arguments]
-            try:
-                return found(value(scope), *given, **{key: each(scope) for key, each in named})
-            except _MISUSE as error:
-                raise TemplateError(f"test {name}: {_plainly(error)}") from None
+            return apply_test(scope, name, value(scope), given, {key: each(scope) for key, each in named})
 
         return apply
+
+    def _check_arguments(self, node: nodes.Expr, what: str, mistake: str | None) -> None:
+        if mistake is not None:
+            raise self.error(node, f"{what}: {mistake}")
+
+    def _check_name(
+        self, node: nodes.Filter, takes_name: Mapping[str, int], what: str, known: Mapping[str, object]
+    ) -> None:
+        """A filter or test that is named as an argument is there."""
+        place = takes_name.get(node.name, len(node.args))
+        named = node.args[place] if place < len(node.args) else None
+        if isinstance(named, nodes.Const) and named.value not in known:
+            raise self.unknown(node, what, str(named.value), sorted(known))
 
     def call(self, node: nodes.Call) -> Evaluate:
         """`uuid()`, `random()`, `range(…)`, and the methods of texts and times that are listed."""
         arguments, named = self._arguments(node)
+        if named or not isinstance(node.node, nodes.Name | nodes.Getattr):
+            raise self.error(
+                node, "only functions and methods of texts and times can be called, without named arguments"
+            )
         if isinstance(node.node, nodes.Name):
-            name = node.node.name
-            if name not in _FUNCTIONS:
-                raise self.unknown(node, "function", name, sorted(_FUNCTIONS))
-            function = _FUNCTIONS[name]
-
-            def call_function(scope: Scope) -> object:
-                try:
-                    return function(scope, *(argument(scope) for argument in arguments))
-                except _MISUSE as error:
-                    raise TemplateError(f"{name}(): {_plainly(error)}") from None
-
-            return call_function
-        if not isinstance(node.node, nodes.Getattr) or named:
-            raise self.error(node, "only functions and methods of texts can be called")
+            return self._call_function(node, node.node.name, arguments)
         target, method = self.expression(node.node.node), node.node.attr
-        if method not in _TEXT_METHODS and method not in _TIME_METHODS:
-            raise self.unknown(node, "method", method, sorted((*_TEXT_METHODS, *_TIME_METHODS)))
-        return lambda scope: _call_method(target(scope), method, [argument(scope) for argument in arguments])
+        if method in ("items", "keys", "values", "get", "join"):
+            raise self.error(node, f"{method}: data has no methods; there are filters, such as `| items`", method)
+        if method not in TEXT_METHODS and method not in TIME_METHODS:
+            raise self.unknown(node, "method", method, sorted((*TEXT_METHODS, *TIME_METHODS)))
+        return lambda scope: call_method(scope, target(scope), method, [argument(scope) for argument in arguments])
+
+    def _call_function(self, node: nodes.Call, name: str, arguments: list[Evaluate]) -> Evaluate:
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise self.unknown(node, "function", name, sorted(FUNCTIONS))
+        self._check_arguments(node, f"{name}()", misused(function, 1, len(arguments), ()))
+
+        def call_function(scope: Scope) -> object:
+            try:
+                return function(scope, *(argument(scope) for argument in arguments))
+            except MISUSE as error:
+                raise TemplateError(f"{name}(): {plainly(error)}") from None
+
+        return call_function
 
     def _arguments(self, node: nodes.Filter | nodes.Test | nodes.Call) -> "_Arguments":
         if node.dyn_args is not None or node.dyn_kwargs is not None:
@@ -234,12 +298,6 @@ class Compiler:
 
 
 _Arguments = tuple[list[Evaluate], list[tuple[str, Evaluate]]]
-_MISUSE = (TypeError, ValueError, ArithmeticError, KeyError, IndexError, AttributeError)
-"""What filters raise on values or arguments they do not take."""
-
-
-def _plainly(error: Exception) -> str:
-    return str(error).replace("<lambda>() ", "").replace("headrace.language.", "")[:200]
 
 
 def _nothing(scope: Scope) -> object:
@@ -250,75 +308,20 @@ def _missing(scope: Scope) -> object:
     return MISSING
 
 
-def _slice(value: object, start: object, stop: object, step: object) -> object:
+def _slice(scope: Scope, value: object, start: object, stop: object, step: object) -> object:
     if not isinstance(value, list | tuple | str):
         return MISSING
     parts = (start, stop, step)
     if any(part is not None and type(part) is not int for part in parts) or step == 0:
         raise TemplateError("a slice takes whole numbers, and a step other than 0")
-    return cast("list[object] | str", value)[cast("slice[int, int, int]", slice(*parts))]
+    found = cast("list[object] | str", value)[cast("slice[int, int, int]", slice(*parts))]
+    if isinstance(found, str):
+        scope.go_through(found)
+    else:
+        scope.make(len(found))
+    return found
 
 
-def _number(value: object, symbol: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TemplateError(f"{symbol}: expected a number, found {kind_of(value)}")
-    return value
-
-
-def _add(left: object, right: object, symbol: str) -> object:
-    if isinstance(left, str) and isinstance(right, str):
-        return limits.bounded(left + right)
-    if isinstance(left, list) and isinstance(right, list):
-        joined = cast(list[object], left) + cast(list[object], right)
-        limits.bounded_product(len(joined), 1)
-        return joined
-    return _number(cast(object, left), symbol) + _number(right, symbol)
-
-
-def _multiply(left: object, right: object, symbol: str) -> object:
-    for repeated, times in ((left, right), (right, left)):
-        if isinstance(repeated, str | list) and type(times) is int:
-            sequence = cast("list[object] | str", repeated)
-            limits.bounded_product(max(len(sequence), 1), max(times, 0))
-            return sequence * times
-    one, other = _number(left, symbol), _number(right, symbol)
-    if isinstance(one, int) and isinstance(other, int):
-        limits.bounded_bits(one.bit_length() + other.bit_length())
-    return one * other
-
-
-def _power(left: object, right: object, symbol: str) -> object:
-    base, exponent = _number(left, symbol), _number(right, symbol)
-    if isinstance(base, int) and isinstance(exponent, int):
-        limits.bounded_bits(base.bit_length() * abs(exponent))
-    result = _computed(lambda a, b: a**b, base, exponent, symbol)
-    if isinstance(result, complex):
-        raise TemplateError("**: a root of a negative number")
-    return result
-
-
-def _plain(compute: Callable[[int | float, int | float], object]) -> Callable[[object, object, str], object]:
-    return lambda left, right, symbol: _computed(compute, _number(left, symbol), _number(right, symbol), symbol)
-
-
-def _computed(
-    compute: Callable[[int | float, int | float], object], a: int | float, b: int | float, symbol: str
-) -> object:
-    try:
-        return compute(a, b)
-    except (ZeroDivisionError, OverflowError) as error:
-        raise TemplateError(f"{symbol}: {error}") from None
-
-
-_ARITHMETIC: Mapping[type[nodes.Node], Callable[[object, object, str], object]] = {
-    nodes.Add: _add,
-    nodes.Sub: _plain(lambda a, b: a - b),
-    nodes.Mul: _multiply,
-    nodes.Div: _plain(lambda a, b: a / b),
-    nodes.FloorDiv: _plain(lambda a, b: a // b),
-    nodes.Mod: _plain(lambda a, b: a % b),
-    nodes.Pow: _power,
-}
 _COMPARISONS: Mapping[str, Callable[[object, object], bool]] = {
     "eq": equal,
     "ne": lambda left, right: not equal(left, right),
@@ -329,36 +332,8 @@ _COMPARISONS: Mapping[str, Callable[[object, object], bool]] = {
     "in": lambda item, container: contains(container, item),
     "notin": lambda item, container: not contains(container, item),
 }
-
-
-def _range(scope: Scope, *arguments: object) -> list[int]:
-    if not arguments or any(type(argument) is not int for argument in arguments):
-        raise ValueError("expected whole numbers")
-    numbers = range(*cast(tuple[int, int, int], arguments))
-    scope.turn(len(numbers))
-    return list(numbers)
-
-
-_FUNCTIONS: Mapping[str, Callable[..., object]] = {
-    "range": _range,
-    "uuid": Scope.uuid,
-    "random": Scope.random,
-}
-_TEXT_METHODS = (
-    "upper", "lower", "title", "capitalize", "strip", "lstrip", "rstrip", "split", "startswith", "endswith",
-    "isdigit", "isalpha", "find", "count",
-)  # fmt: skip
-_TIME_METHODS = ("isoformat", "weekday", "isoweekday", "timestamp")
-
-
-def _call_method(target: object, method: str, arguments: list[object]) -> object:
-    text, time = isinstance(target, str) and method in _TEXT_METHODS, isinstance(target, datetime)
-    if not text and not (time and method in _TIME_METHODS):
-        raise TemplateError(f"{kind_of(target)} has no method {method}()")
-    try:
-        return getattr(target, method)(*arguments)
-    except _MISUSE as error:
-        raise TemplateError(f"{method}(): {error}") from None
+_SIZED = frozenset((str, list, tuple, dict))
+"""Types whose comparison may be work."""
 
 
 _COMPILERS: Mapping[type[nodes.Expr], Callable[[Compiler, nodes.Expr], Evaluate]] = cast(
@@ -382,6 +357,6 @@ _COMPILERS: Mapping[type[nodes.Expr], Callable[[Compiler, nodes.Expr], Evaluate]
         nodes.Filter: Compiler.filter,
         nodes.Test: Compiler.test,
         nodes.Call: Compiler.call,
-        **dict.fromkeys(_ARITHMETIC, Compiler.arithmetic),
+        **dict.fromkeys(ARITHMETIC, Compiler.arithmetic),
     },
 )

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
+from typing import cast
 from uuid import UUID
 
 from headrace.language.errors import limit
-from headrace.language.limits import ITERATIONS
+from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
 
 _COMMON = frozenset(("env", "settings", "now"))
 RUN_ROOTS = _COMMON | {
@@ -17,32 +18,60 @@ TRIGGER_ROOTS = _COMMON | {
     "trigger", "row", "old_row", "changed", "id", "body", "headers", "query", "fields", "event", "data", "timestamp",
 }  # fmt: skip
 
+_PER_VALUE = 2 * UNIT
+"""A value inside an array or object that is gone through takes two units."""
+
 
 class Scope:
     """`roots` are plain data by name. `key` is the step key: `uuid()` and `random()` derive from it and from how many
-    were asked before, so that a run that is made again sees the same. `now` is aware."""
+    were asked under it before, so that a run that is made again sees the same. `now` is aware."""
 
-    __slots__ = ("_drawn_for", "_turns", "draws", "key", "locals", "now", "roots")
+    __slots__ = ("_drawn", "_items", "_turns", "_work", "key", "locals", "now", "roots")
 
     def __init__(self, roots: Mapping[str, object], key: str, now: datetime) -> None:
         self.roots = roots
         self.key = key
         self.now = now
         self.locals: dict[str, object] = {}
-        self.draws = 0
-        self._drawn_for = key
+        # By step key: a loop's own conditions are seen again after each of its children.
+        self._drawn: dict[str, int] = {}
+        self._items = 0
         self._turns = 0
+        self._work = 0
 
     def begin(self) -> None:
         """A rendering begins: it has its own budget and variables."""
+        self._items = 0
         self._turns = 0
+        self._work = 0
         self.locals = {}
+
+    def make(self, count: int) -> None:
+        """Counts items of an array that is made or gone through by a filter against the limit."""
+        self._items += count
+        if self._items > ITEMS:
+            raise limit(f"more than {ITEMS} items of arrays")
 
     def turn(self, count: int = 1) -> None:
         """Counts loop turns against the limit."""
         self._turns += count
         if self._turns > ITERATIONS:
             raise limit(f"more than {ITERATIONS} iterations")
+
+    def work(self, units: int) -> None:
+        """Counts units of work against the limit."""
+        self._work += units
+        if self._work > WORK:
+            raise limit(f"more than {WORK} units of work; do less in one template, or on less data")
+
+    def go_through(self, value: object) -> None:
+        """Counts the work of reading all of a text, array or object."""
+        if type(value) is str:
+            if len(value) > FREE:
+                self.work(len(value) // UNIT)
+        elif isinstance(value, list | tuple | Mapping):
+            most = (WORK - self._work + 1) * UNIT
+            self.work(size_of(cast(object, value), most, _PER_VALUE) // UNIT)
 
     def uuid(self) -> str:
         """The next UUID of this step."""
@@ -53,7 +82,5 @@ class Scope:
         return (int.from_bytes(self._draw()[:8], "big") >> 11) / (1 << 53)
 
     def _draw(self) -> bytes:
-        if self._drawn_for != self.key:
-            self._drawn_for, self.draws = self.key, 0
-        self.draws += 1
-        return sha256(f"{self.key}\n{self.draws}".encode()).digest()
+        drawn = self._drawn[self.key] = self._drawn.get(self.key, 0) + 1
+        return sha256(f"{self.key}\n{drawn}".encode()).digest()

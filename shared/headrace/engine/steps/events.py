@@ -63,6 +63,19 @@ class EventPublish(PureStep):
         "topic": "where it goes",
     }
     effect = "once"
+    errors: ClassVar[dict[str, str]] = {
+        "bad_input": "an input does not fit; the message names it",
+        "too_large": "`data` has more than 1 MB as JSON",
+        "topic_refused": "the app may not publish to `topic`",
+    }
+    example = """
+- id: tell
+  use: event.publish
+  with:
+    type: flight.late
+    subject: "{{ trigger.id }}"
+    data: {flight: "{{ trigger.row.flight }}", minutes: "{{ trigger.row.dep_delay }}"}
+"""
 
     def bind(self, rendered: Outputs) -> Compute:
         """Validates the inputs; the topic's permission needs the run."""

@@ -20,6 +20,12 @@ class Log(PureStep):
     inputs = LogInputs
     outputs: ClassVar[dict[str, str]] = {"text": "the line as it was written"}
     effect = "none"
+    errors: ClassVar[dict[str, str]] = {"bad_input": "`text` is not there"}
+    example = """
+- id: note
+  use: log
+  with: {text: "Flight {{ trigger.row.flight }} is {{ trigger.row.dep_delay }} minutes late"}
+"""
 
     def bind(self, rendered: Outputs) -> Compute:
         """Validates `text`."""

@@ -1,0 +1,135 @@
+"""The pages of the steps: what the steps are, and examples that compile."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import pytest
+import yaml
+from pydantic import Field
+from typer.testing import CliRunner
+
+from headrace.cli.app import app
+from headrace.contracts.automation import Retry, parse_automation
+from headrace.engine.compilation import compile_plan
+from headrace.engine.steps import OURS
+from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
+from headrace.step_pages import page, pages
+
+pytestmark = pytest.mark.unit
+
+FOLDER = Path(__file__).parents[2] / "docs/steps"
+
+
+def test_the_pages_are_what_the_steps_are() -> None:
+    written = {file.name: file.read_text() for file in FOLDER.glob("*.md")}
+    assert written == pages(OURS), "write them anew: .venv/bin/headrace docs steps --out docs/steps"
+
+
+def test_the_command_writes_them_and_removes_those_of_steps_that_are_no_more(tmp_path: Path) -> None:
+    (tmp_path / "gone.step.md").write_text("old")
+    done = CliRunner().invoke(app, ["docs", "steps", "--out", str(tmp_path)])
+    assert done.exit_code == 0
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == pages(OURS)
+
+
+@pytest.mark.parametrize("use", [use for use, step in OURS.items() if step.example])
+def test_a_step_s_example_is_a_step_of_an_automation(use: str) -> None:
+    steps = yaml.safe_load(OURS[use].example)
+    assert [step["use"] for step in steps] == [use]
+    trigger = {"type": "row.created", "table": "flights"}
+    document = {"name": "example", "app": "airport", "trigger": trigger, "steps": steps}
+    compile_plan(parse_automation(document), version=1)
+
+
+@pytest.mark.parametrize("use", OURS)
+def test_a_page_names_every_input_output_and_error(use: str) -> None:
+    step, text = OURS[use], pages(OURS)[f"{use}.md"]
+    inputs = [field.alias or name for name, field in step.inputs.model_fields.items()]
+    assert [name for name in (*inputs, *step.outputs, *step.errors) if f"| `{name}` |" not in text] == []
+
+
+class Place(Inputs):
+    """Where it is."""
+
+    city: str
+
+
+class DoInputs(Inputs):
+    """What it takes."""
+
+    count: Annotated[int, Field(ge=1, le=9, description="how often")]
+    mode: Literal["a|b", "c"] = "c"
+    place: Place | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Do(AwaitingStep):
+    """Does it."""
+
+    use = "acme.do"
+    inputs = DoInputs
+    outputs: ClassVar[dict[str, str]] = {"done": "whether it is"}
+    effect = "at_most_once"
+    errors: ClassVar[dict[str, str]] = {"not_done": "it could not"}
+    retry = Retry(attempts=2, backoff=1.0, factor=3.0, max=9.0)
+    example = "\n- {id: it, use: acme.do, with: {count: 1}}\n"
+
+    def bind(self, rendered: Outputs) -> Perform:
+        raise NotImplementedError
+
+
+def test_a_page_is_made_of_the_step_s_models_and_of_nothing_else() -> None:
+    assert page(Do()) == PAGE
+
+
+PAGE = """\
+<!-- Written by `headrace docs steps --out docs/steps` from the step's models. -->
+
+# `acme.do`
+
+Does it.
+
+**Effect**: at most once: if the worker dies during the call, it is not made again and the step fails \
+(`on_unknown: resend` makes it again).
+
+**Retry**: 2 attempts where the failure may pass, 1 s and then 3 times as long between them, at most 9 s; \
+`retry` of the step overrides it.
+
+## Example
+
+```yaml
+- {id: it, use: acme.do, with: {count: 1}}
+```
+
+## Inputs
+
+What it takes.
+
+| input | type | default |  |
+| --- | --- | --- | --- |
+| `count` | whole number | required | how often; at least 1; at most 9 |
+| `mode` | `"a\\|b"`, `"c"` | `"c"` |  |
+| `place` | [Place](#place) |  |  |
+| `tags` | array of text | `[]` |  |
+
+### Place
+
+Where it is.
+
+| input | type | default |  |
+| --- | --- | --- | --- |
+| `city` | text | required |  |
+
+## Outputs
+
+| output |  |
+| --- | --- |
+| `success` | true, or false where the step failed |
+| `done` | whether it is |
+
+## Errors
+
+| type | when |
+| --- | --- |
+| `not_done` | it could not |
+"""

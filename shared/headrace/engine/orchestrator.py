@@ -65,6 +65,8 @@ class Orchestrator:
         began = clock.perf()
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
+        if plan.hides_secrets:
+            run.mask = run.app.mask
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(_run_timeout(timeout))
@@ -74,7 +76,7 @@ class Orchestrator:
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
         finished_at = now + timedelta(seconds=duration)
         record = final_record(run, started, _status(run, ending), (started_at, finished_at), duration)
-        return Outcome(record, tuple(run.publications), ending == "handed_over")
+        return Outcome(run.mask.record(record), tuple(run.publications), ending == "handed_over")
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
@@ -157,7 +159,7 @@ class Orchestrator:
     def execute_pure_step(self, run: Run, step: PlannedPure, result: StepResult) -> None:
         """Renders the inputs of a step that only computes, and does it."""
         rendered = step.fields.render(run.scope)
-        result["inputs"] = step.step.stored(rendered)
+        result["inputs"] = run.mask.value(step.step.stored(rendered))
         compute = step.ready or step.step.bind(rendered)
         _finished(run, step, result, compute(run))
 
@@ -166,7 +168,7 @@ class Orchestrator:
     ) -> Ending | None:
         """Does a step that waits, within its own time and the run's; what is cut off is really cancelled."""
         rendered = step.fields.render(run.scope)
-        result["inputs"] = step.step.stored(rendered)
+        result["inputs"] = run.mask.value(step.step.stored(rendered))
         work = step.ready or step.step.bind(rendered)
         if step.at_most_once and run.journal is not None:
             await run.journal.announce(run.key)

@@ -73,20 +73,30 @@ def compile_template(source: str, *, roots: frozenset[str], path: str) -> Templa
         raise LanguageError(path, "nested too deeply") from None
 
 
-def compile_value(value: object, *, roots: frozenset[str], path: str) -> Value:
-    """Compiles every string in `value`; raises LanguageError with the path of the one that is wrong."""
+Guard = Callable[[object, str], object]
+"""Takes what a template gave and the template's path; answers what stands there instead, or raises."""
+
+
+def compile_value(value: object, *, roots: frozenset[str], path: str, guard: Guard | None = None) -> Value:
+    """Compiles every string in `value`; raises LanguageError with the path of the one that is wrong.
+
+    `guard` sees what each template gives, and nothing of what is constant: it tells data from the author's own words.
+    """
     if isinstance(value, str):
         template = compile_template(value, roots=roots, path=path)
-        return Value(template.render, template.constant)
+        render = template.render
+        if guard is not None and not template.constant:
+            return Value(lambda scope: guard(render(scope), path), False)
+        return Value(render, template.constant)
     if isinstance(value, dict):
         items = cast(dict[str, object], value).items()
-        fields = [(name, compile_value(each, roots=roots, path=f"{path}.{name}")) for name, each in items]
+        fields = [(name, compile_value(each, roots=roots, path=f"{path}.{name}", guard=guard)) for name, each in items]
         if any(not field.constant for _, field in fields):
             renders = [(name, field.render) for name, field in fields]
             return Value(lambda scope: {name: render(scope) for name, render in renders}, False)
     elif isinstance(value, list | tuple):
         sequence = enumerate(cast(Sequence[object], value))
-        items = [compile_value(each, roots=roots, path=f"{path}.{index}") for index, each in sequence]
+        items = [compile_value(each, roots=roots, path=f"{path}.{index}", guard=guard) for index, each in sequence]
         if any(not item.constant for item in items):
             return Value(lambda scope: [item.render(scope) for item in items], False)
     constant: object = cast(object, value)

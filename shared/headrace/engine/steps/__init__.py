@@ -8,10 +8,11 @@ from headrace.engine.steps.events import EventPublish
 from headrace.engine.steps.http import HttpRequestStep
 from headrace.engine.steps.log import Log
 from headrace.engine.steps.rows import RowCreate
+from headrace.engine.steps.sql import SqlQuery
 from headrace.engine.steps.third_party import installed, with_third_party
 
 OURS: Mapping[str, PureStep | AwaitingStep] = {
-    step.use: step for step in (EventPublish(), HttpRequestStep(), Log(), RowCreate())
+    step.use: step for step in (EventPublish(), HttpRequestStep(), Log(), RowCreate(), SqlQuery())
 }
 """Those that come with Headrace, by the name in `use`."""
 

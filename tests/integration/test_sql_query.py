@@ -1,5 +1,8 @@
-"""`sql.query` on real databases: SQLite in a file, PostgreSQL. MySQL has no server here that a test could start; what is
-particular to it (`START TRANSACTION READ ONLY`, its error numbers) is not shown by any test."""
+"""`sql.query` on real databases: SQLite in a file, PostgreSQL.
+
+MySQL has no server that a test could start without Docker; what is particular to it (`START TRANSACTION READ ONLY`, its
+error numbers) is shown by none.
+"""
 
 import asyncio
 import sqlite3

@@ -257,9 +257,9 @@ class Ports:
 
     `settings` is what templates see under that name (url, logo, company). `allowed_topics(app, topic)` says whether an
     app may publish to a topic beside `<prefix>.events`, which everyone may; topics of our own prefix are never asked
-    about. `apps(app)` is what the operator configured for an app; `sql` and `mongodb` reach the databases among it, None
-    where a process has no way to them. `allow_private_hosts` lets automations call loopback and private addresses (development, or an installation
-    that trusts its authors); link-local and metadata addresses stay closed.
+    about. `apps(app)` is what the operator configured for an app; `sql` and `mongodb` reach the databases among it, and
+    are None where a process has no way to them. `allow_private_hosts` lets automations call loopback and private
+    addresses (development, or an installation that trusts its authors); link-local and metadata ones stay closed.
     """
 
     rows: RowStore

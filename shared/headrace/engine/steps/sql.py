@@ -19,8 +19,10 @@ MAX_ROWS = 1_000
 
 
 class SqlQueryInputs(Inputs):
-    """`query` with binds such as `:carrier`, which `parameters` gives; a list is `IN :codes`. `writes` says that a SELECT
-    calls functions that write."""
+    """`query` with binds such as `:carrier`, which `parameters` gives; a list is `IN :codes`.
+
+    `writes` says that a SELECT calls functions that write.
+    """
 
     connection: ConnectionRef
     query: Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
@@ -41,8 +43,8 @@ class SqlQueryInputs(Inputs):
 class SqlQuery(AwaitingStep):
     """Executes one statement on a PostgreSQL, MySQL or SQLite database.
 
-    A statement that only reads has no effect: it is made again when its run is. Any other commits by itself, and is made
-    at most once: when its worker dies meanwhile the step ends as `unknown_outcome`.
+    A statement that only reads has no effect: it is made again when its run is. Any other commits by itself, and is
+    made at most once: when its worker dies meanwhile the step ends as `unknown_outcome`.
     """
 
     use = "sql.query"

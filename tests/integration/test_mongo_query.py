@@ -41,7 +41,7 @@ async def catalogue(settings: Settings) -> AsyncGenerator[Catalogue]:
     databases = AppDatabases()
     found = Catalogue(settings, databases)
     yield found
-    databases.close()
+    await databases.close()
     found.close()
 
 
@@ -149,4 +149,4 @@ async def test_a_database_that_is_not_there_is_told_without_its_password() -> No
     step = await run_step("mongo.query", inputs, config=config, mongodb=databases)
     assert error(step) == ("connection", True)
     assert "hunter2" not in str(step)
-    databases.close()
+    await databases.close()

@@ -56,7 +56,7 @@ class AppDatabases:
     def __init__(self) -> None:
         self._clients: dict[tuple[str, str], _Client] = {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the connections."""
         clients, self._clients = self._clients, {}
         for each in clients.values():

@@ -162,7 +162,7 @@ def _check_status(answer: HttpAnswer, run: Run) -> None:
 def _outputs(answer: HttpAnswer, inputs: LlmPromptInputs, host: str) -> Outputs:
     completion = _object(answers.outputs(answer)["data"])
     choices = completion.get("choices")
-    choice = _object(cast(list[object], choices)[0]) if isinstance(choices, list) and choices else {}
+    choice = _object(cast(list[object], choices)[0] if isinstance(choices, list) and choices else None)
     message = _object(choice.get("message"))
     text, refusal = message.get("content"), message.get("refusal")
     if isinstance(refusal, str) and refusal:

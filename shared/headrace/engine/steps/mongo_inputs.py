@@ -39,7 +39,7 @@ _TAKES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, Mapping) else value
+    return [cast(object, value)] if isinstance(value, Mapping) else value
 
 
 def _not_the_systems(name: str) -> str:
@@ -63,9 +63,9 @@ class MongoQueryInputs(Inputs):
     sort: dict[str, Literal[1, -1]] = Field(default_factory=dict)
     skip: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_DOCUMENTS)] = MAX_DOCUMENTS
-    pipeline: list[Document] = Field(default_factory=list)
+    pipeline: list[Document] = Field(default_factory=list[Document])
     documents: Annotated[list[Document], BeforeValidator(_as_list), Field(min_length=1, max_length=MAX_DOCUMENTS)] = (
-        Field(default_factory=list)
+        Field(default_factory=list[Document])
     )
     update: Document | list[Document] = Field(default_factory=dict)
     many: bool = False

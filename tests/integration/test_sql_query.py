@@ -163,6 +163,16 @@ async def test_a_statement_without_end_is_ended_and_its_connection_serves_again(
     assert again["status"] == "success", again
 
 
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_a_statement_nobody_waits_for_ends_on_the_server_too(database: Database) -> None:
+    await database.query("SELECT pg_sleep(600)", connection="hasty")
+    running = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND state = 'active'"
+    deadline = asyncio.get_running_loop().time() + 30
+    while outputs(await database.query(running))["rows"] != [{"n": 0}]:
+        assert asyncio.get_running_loop().time() < deadline, "it still runs"
+        await asyncio.sleep(0.05)  # another process's state: there is nothing here to await
+
+
 @BOTH
 async def test_statements_beyond_the_pool_wait_for_their_turn(database: Database) -> None:
     steps = await asyncio.gather(*(database.query("SELECT 1 AS one", connection="view") for _ in range(8)))

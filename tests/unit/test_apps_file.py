@@ -83,6 +83,7 @@ SECRET = "hunter2-secret"
         ("apps: {a: {connections: {c: {type: sql, url: 'oracle://x:hunter2-secret@y'}}}}", r"postgresql://, mysql://"),
         ("apps: {a: {connections: {c: {type: llm, base_url: 'http://u:hunter2-secret@x'}}}}", r"without user"),
         ("apps: {a: {connections: {c: {type: smtp, host: x, from: a, pasword: hunter2-secret}}}}", r"from: .*pasword"),
+        ("apps: {a: {connections: {c: {type: smtp, host: x, from: '@b.c'}}}}", r"from: .*desk@example\.org"),
     ],
 )
 def test_a_mistake_is_told_with_file_and_path_and_without_the_value(tmp_path: Path, text: str, told: str) -> None:

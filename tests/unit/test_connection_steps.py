@@ -63,6 +63,7 @@ def test_a_statement_that_only_reads_has_no_effect(query: str) -> None:
         "INSERT INTO t VALUES (1)",
         "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
         "SELECT 1; DELETE FROM t",
+        "SELECT 1; DROP TABLE t",
         "SELECT * INTO other FROM t",
         "SELECT * FROM t FOR UPDATE",
         "EXPLAIN ANALYZE DELETE FROM t",

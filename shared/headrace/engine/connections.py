@@ -79,8 +79,18 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _clean_sender(text: str) -> str:
-    if not re.fullmatch(r"[!-~]*@[A-Za-z0-9.-]+", text):
+_LOCAL = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]"
+_DOMAIN = r"@[A-Za-z0-9.-]+"
+
+
+def _one_sender(text: str) -> str:
+    if not re.fullmatch(f"{_LOCAL}+{_DOMAIN}", text):
+        raise ValueError("expected an address such as desk@example.org")
+    return text.lower()
+
+
+def _senders(text: str) -> str:
+    if not re.fullmatch(f"{_LOCAL}*{_DOMAIN}", text):
         raise ValueError("expected an address such as desk@example.org, or @example.org for all of a domain")
     return text.lower()
 
@@ -97,8 +107,8 @@ class SmtpConnection(_Connection):
     """Certificates that are trusted instead of the system's: a PEM file."""
     username: str | None = None
     password: Secret | None = None
-    from_: Annotated[str, AfterValidator(_clean_sender)] = Field(alias="from")
-    allowed_senders: tuple[Annotated[str, AfterValidator(_clean_sender)], ...] = ()
+    from_: Annotated[str, AfterValidator(_one_sender)] = Field(alias="from")
+    allowed_senders: tuple[Annotated[str, AfterValidator(_senders)], ...] = ()
     timeout: Duration = 20.0
     """Seconds for each command."""
 

@@ -1,11 +1,14 @@
 """Wires the runtime's concurrent shape to the engine."""
 
+from headrace.apps import load_apps
 from headrace.engine import AioHttpTransport, Orchestrator, Ports
+from headrace.engine.sql.pools import SqlPools
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
-from headrace.storage import Storage
+from headrace.storage import AppDatabases, Storage
 from headrace.streams import ConcurrentProcessor, GroupMemory
+from services.orchestrator.connected import ConnectedService
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.plans import Plans
 
@@ -13,16 +16,22 @@ NAME = "orchestrator"
 MAX_BATCH = 1_000
 
 
-def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> ConcurrentProcessor:
-    """The service, ready to run; makes the indexes."""
+def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> ConnectedService:
+    """The service, ready to run; makes the indexes. Raises SettingsError for an apps file that is wrong."""
+    apps = load_apps(settings)
     loop.run(storage.prepare())
     dead_letter = DeadLetterWriter(NAME, settings)
+    http, sql, mongodb = AioHttpTransport(), SqlPools(), AppDatabases()
     ports = Ports(
         rows=storage.rows,
-        http=AioHttpTransport(),
+        http=http,
+        apps=apps,
+        sql=sql,
+        mongodb=mongodb,
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
     )
     runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
     config = stream_config(settings, NAME, MAX_BATCH)
-    return ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
+    processor = ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
+    return ConnectedService(processor, loop, (http.close, sql.close, mongodb.close))

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     allow_private_hosts: bool = False
     """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""
 
+    apps_file: Path | None = None
+    """Environment, secrets and connections of the apps: YAML, read by the orchestrator when it starts."""
+
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
     ops_host: str = "127.0.0.1"

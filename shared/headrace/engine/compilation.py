@@ -32,6 +32,7 @@ from headrace.contracts.automation import Step as Source
 from headrace.contracts.automation.values import seconds
 from headrace.contracts.validation import dotted
 from headrace.engine.errors import StepError
+from headrace.engine.masking import can_see_secrets
 from headrace.engine.plan import (
     Fields,
     Plan,
@@ -57,6 +58,7 @@ from headrace.engine.steps.base import AwaitingStep, PureStep
 from headrace.language import (
     RUN_ROOTS,
     Condition,
+    Guard,
     LanguageError,
     Scope,
     Value,
@@ -106,7 +108,7 @@ def compile_plan(automation: Automation, version: int) -> Plan:
     steps = compiler.steps(automation.steps, "steps", "")
     if compiler.mistakes:
         raise DocumentError(*compiler.mistakes)
-    return Plan(automation, version, steps, awaits(steps), has_effects(steps))
+    return Plan(automation, version, steps, awaits(steps), has_effects(steps), can_see_secrets(automation))
 
 
 class _Compiler:
@@ -252,8 +254,10 @@ class _Compiler:
             self._wrong(f"{path}.use", f"unknown step {source.use!r}{_suggestion(source.use, STEPS)}")
             return None
         self._check_names(source, step, path)
-        values = {name: self._value(value, f"{path}.with.{name}") for name, value in source.with_.items()}
+        guard = step.guard()
+        values = {name: self._value(value, f"{path}.with.{name}", guard) for name, value in source.with_.items()}
         found = {name: value for name, value in values.items() if value is not None}
+        self._check_constancy(found, step, path)
         fields = Fields(found, _NOWHERE)
         effect = step.effect_of(self._check_constants(found, step, path))
         if source.on_unknown is not None and effect not in ("at_least_once", "at_most_once"):
@@ -289,6 +293,11 @@ class _Compiler:
         for name, field in known.items():
             if field.is_required() and name not in source.with_:
                 self._wrong(f"{path}.with.{name}", f"{step.use} needs it")
+
+    def _check_constancy(self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str) -> None:
+        for name, way_out in step.only_constant.items():
+            if name in values and not values[name].constant:
+                self._wrong(f"{path}.with.{name}", f"{step.use} takes no template here; {way_out}")
 
     def _check_constants(
         self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str
@@ -327,9 +336,9 @@ class _Compiler:
             self._wrong(error.path, error.message)
             return None
 
-    def _value(self, source: object, path: str) -> Value | None:
+    def _value(self, source: object, path: str, guard: Guard | None = None) -> Value | None:
         try:
-            return compile_value(source, roots=RUN_ROOTS, path=path)
+            return compile_value(source, roots=RUN_ROOTS, path=path, guard=guard)
         except LanguageError as error:
             self._wrong(error.path, error.message)
             return None

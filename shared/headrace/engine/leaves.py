@@ -38,7 +38,7 @@ LONGEST_PAUSE_S = 5.0
 def do_pure(run: Run, step: PlannedPure, result: StepResult) -> None:
     """Renders the inputs of a step that only computes, and does it."""
     rendered = step.fields.render(run.scope)
-    result["inputs"] = step.step.stored(rendered)
+    result["inputs"] = run.mask.value(step.step.stored(rendered))
     compute = step.ready or step.step.bind(rendered)
     finished(run, step, result, compute(run))
 
@@ -46,7 +46,7 @@ def do_pure(run: Run, step: PlannedPure, result: StepResult) -> None:
 async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began: float) -> Ending | None:
     """Does a step that waits, within its own time and the run's; what is cut off is really cancelled."""
     rendered = step.fields.render(run.scope)
-    result["inputs"] = step.step.stored(rendered)
+    result["inputs"] = run.mask.value(step.step.stored(rendered))
     work = step.ready or step.step.bind(rendered)
     if step.at_most_once and run.journal is not None:
         await run.journal.announce(run.key)
@@ -114,7 +114,7 @@ def do_stop(run: Run, step: PlannedStop, result: StepResult) -> Ending:
 def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
     """Publishes the event that starts another automation; its run is named already."""
     fields = step.fields.render(run.scope)
-    result["inputs"] = {"automation": step.automation, "fields": fields}
+    result["inputs"] = run.mask.value({"automation": step.automation, "fields": fields})
     if step.wait:
         raise cannot_park("`wait: true`")
     job, key = run.job, run.key
@@ -172,13 +172,13 @@ def _until(run: Run, step: PlannedDelay) -> datetime:
 
 def do_wait(run: Run, step: PlannedWait, result: StepResult) -> None:
     """Would park the run until the event comes."""
-    result["inputs"] = {"type": step.type, "key": step.key.render(run.scope)}
+    result["inputs"] = run.mask.value({"type": step.type, "key": step.key.render(run.scope)})
     raise cannot_park("`wait_for_event`")
 
 
 def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
     """Gives what a test run is told; its inputs are rendered as those of the step that it stands for."""
-    result["inputs"] = step.fields.render(run.scope)
+    result["inputs"] = run.mask.value(step.fields.render(run.scope))
     error = step.outputs.get("error")
     if isinstance(error, Mapping):
         told = cast("Mapping[str, object]", error)

@@ -95,6 +95,8 @@ class Orchestrator:
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
         run.lets_others = plan.awaits
+        if plan.hides_secrets:
+            run.mask = run.app.mask
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
@@ -105,7 +107,7 @@ class Orchestrator:
         finished_at = now + timedelta(seconds=duration)
         record = final_record(run, started, run_status(run, ending), (started_at, finished_at), duration)
         gave_up_on = run.last_error if ending == "gave_up" else None
-        return Outcome(record, tuple(run.publications), ending == "handed_over", gave_up_on)
+        return Outcome(run.mask.record(record), tuple(run.publications), ending == "handed_over", gave_up_on)
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
@@ -231,7 +233,7 @@ class Orchestrator:
             if run.journal is not None:
                 run.journal.note_decision(run.key, over)
         result["children"] = []
-        result["inputs"] = {"over": over}
+        result["inputs"] = run.mask.value({"over": over})
         items = items_of(over, step.option)
         done = Iterations(step.keep, [each.id for each in step.steps])
         if not items:

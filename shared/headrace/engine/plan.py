@@ -210,6 +210,7 @@ class Plan:
 
     `awaits` False promises that `Orchestrator.execute` never suspends: one `coroutine.send(None)` runs it to its end.
     `has_effects`: a run of it is owned before its first step, and keeps a journal. Without, it is simply done again.
+    `hides_secrets`: its runs can come to know a secret, and what they leave behind is masked.
     """
 
     automation: Automation
@@ -217,6 +218,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     awaits: bool
     has_effects: bool
+    hides_secrets: bool = False
 
 
 def lists_in(step: PlannedStep) -> Iterator[Sequence[PlannedStep]]:

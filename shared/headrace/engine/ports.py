@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from headrace.contracts.cloudevents import Location
+from headrace.engine.apps import AppConfig, nothing_configured
+from headrace.engine.connections import MongoConnection, SqlConnection
 from headrace.engine.web.messages import HttpTransport
 from headrace.engine.web.tokens import TokenCache
 
@@ -142,6 +144,109 @@ class RunHeads(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SqlStatement:
+    """One statement with its named binds. `reads`: it runs in a read-only transaction, and nothing is committed."""
+
+    text: str
+    parameters: Mapping[str, object]
+    max_rows: int
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a query gave: plain values by column. `truncated`: there were more, or they were too large together.
+
+    `count` is the number of rows, or of those that a statement changed.
+    """
+
+    rows: Sequence[Mapping[str, object]]
+    count: int
+    truncated: bool = False
+
+
+class SqlDatabases(Protocol):
+    """The configured SQL databases."""
+
+    async def execute(self, app: str, name: str, connection: SqlConnection, statement: SqlStatement) -> Rows:
+        """Executes `statement` on `app`'s connection `name`; raises StepError. Can be cancelled at any await."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MongoFind:
+    """Documents of a collection."""
+
+    collection: str
+    filter: Mapping[str, object]
+    projection: Mapping[str, object] | None
+    sort: Sequence[tuple[str, int]]
+    skip: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class MongoAggregate:
+    """What a pipeline gives; it holds no stage that writes."""
+
+    collection: str
+    pipeline: Sequence[Mapping[str, object]]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class MongoCount:
+    """How many documents fit."""
+
+    collection: str
+    filter: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class MongoInsert:
+    """New documents, in their order."""
+
+    collection: str
+    documents: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class MongoUpdate:
+    """A change of the first document that fits, or of all."""
+
+    collection: str
+    filter: Mapping[str, object]
+    update: Mapping[str, object] | Sequence[Mapping[str, object]]
+    many: bool
+    upsert: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MongoDelete:
+    """The end of the first document that fits, or of all."""
+
+    collection: str
+    filter: Mapping[str, object]
+    many: bool
+
+
+MongoOperation = MongoFind | MongoAggregate | MongoCount | MongoInsert | MongoUpdate | MongoDelete
+
+
+class MongoDatabases(Protocol):
+    """The configured MongoDB databases of the apps; the platform's own is none of them."""
+
+    async def execute(
+        self, app: str, name: str, connection: MongoConnection, operation: MongoOperation
+    ) -> Mapping[str, object]:
+        """The outputs of `operation` on `app`'s connection `name`, as plain values; raises StepError.
+
+        `{"$oid": text}` stands for an ObjectId in what is sent. Can be cancelled at any await.
+        """
+        ...
+
+
 def only_events(app: str, topic: str) -> bool:
     """The default of `Ports.allowed_topics`: no app may publish anywhere but to the common events topic."""
     return False
@@ -153,14 +258,19 @@ class Ports:
 
     `settings` is what templates see under that name (url, logo, company). `allowed_topics(app, topic)` says whether an
     app may publish to a topic beside `<prefix>.events`, which everyone may; topics of our own prefix are never asked
-    about. `allow_private_hosts` lets automations call loopback and private addresses (development, or an installation
-    that trusts its authors); link-local and metadata addresses stay closed. `tokens` are shared by all runs.
+    about. `apps(app)` is what the operator configured for an app; `sql` and `mongodb` reach the databases among it, and
+    are None where a process has no way to them. `allow_private_hosts` lets automations call loopback and private
+    addresses (development, or an installation that trusts its authors); link-local and metadata ones stay closed.
+    `tokens` are shared by all runs.
     """
 
     rows: RowStore
     http: HttpTransport
     clock: Clock = field(default_factory=SystemClock)
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    apps: Callable[[str], AppConfig] = nothing_configured
+    sql: SqlDatabases | None = None
+    mongodb: MongoDatabases | None = None
     allowed_topics: Callable[[str, str], bool] = only_events
     prefix: str = "headrace"
     allow_private_hosts: bool = False

@@ -12,12 +12,13 @@ from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
 from headrace.engine.context import AutomationContext
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
+from headrace.engine.masking import NO_MASK
 from headrace.engine.ports import NewRow, Ports, RowCreated
 from headrace.engine.publications import Publication
 from headrace.language import Scope
 
 NOTHING: Mapping[str, object] = {}
-"""`env`, `secrets` and `user`: known roots that are empty until the issues that fill them."""
+"""`user`: a known root that is empty until the issue that fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Run:
         "_steps",
         "_steps_by_id",
         "_steps_by_name",
+        "app",
         "collected",
         "deadline",
         "deadline_of",
@@ -66,6 +68,7 @@ class Run:
         "journal",
         "last_error",
         "lets_others",
+        "mask",
         "now",
         "only_recorded",
         "ports",
@@ -96,6 +99,10 @@ class Run:
         self.job = job
         self.now = started.job_time
         self.ports = ports
+        self.app = app = ports.apps(job.app)
+        """What is configured for the run's app."""
+        self.mask = NO_MASK
+        """For what the run leaves behind to be read."""
         self.deadline = deadline
         self.deadline_of = ""
         self.results: list[StepResult] = []
@@ -121,10 +128,10 @@ class Run:
             "stepsById": self._steps_by_id,
             "stepsByName": self._steps_by_name,
             "previous": job.trigger,
-            "env": NOTHING,
-            "secrets": NOTHING,
+            "env": app.env,
+            "secrets": app.secrets,
             "user": NOTHING if job.user is None else job.user,
-            "settings": ports.settings,
+            "settings": {**ports.settings, **app.settings} if app.settings else ports.settings,
             "state": {},
             "run": {
                 "id": job.run_id,

@@ -3,12 +3,13 @@
 from headrace.language.conditions import Condition, compile_condition
 from headrace.language.errors import LanguageError, TemplateError
 from headrace.language.scope import RUN_ROOTS, TRIGGER_ROOTS, Scope
-from headrace.language.templates import Template, Value, compile_template, compile_value
+from headrace.language.templates import Guard, Template, Value, compile_template, compile_value
 
 __all__ = [
     "RUN_ROOTS",
     "TRIGGER_ROOTS",
     "Condition",
+    "Guard",
     "LanguageError",
     "Scope",
     "Template",

@@ -107,10 +107,17 @@ def _bounded(evaluate: Evaluate) -> Evaluate:
     return render
 
 
-def compile_value(value: object, *, roots: frozenset[str], path: str) -> Value:
-    """Compiles every string in `value`; raises LanguageError with the path of the one that is wrong."""
+Guard = Callable[[object, str], object]
+"""Takes what a template gave and the template's path; answers what stands there instead, or raises."""
+
+
+def compile_value(value: object, *, roots: frozenset[str], path: str, guard: Guard | None = None) -> Value:
+    """Compiles every string in `value`; raises LanguageError with the path of the one that is wrong.
+
+    `guard` sees what each template gives, and nothing of what is constant: it tells data from the author's own words.
+    """
     _check_count(value, path)
-    return _compile_value(value, roots, path)
+    return _compile_value(value, roots, path, guard)
 
 
 def _check_count(value: object, path: str) -> None:
@@ -127,19 +134,22 @@ def _check_count(value: object, path: str) -> None:
         raise LanguageError(path, f"more than {limits.VALUES} values, those that are named again and again included")
 
 
-def _compile_value(value: object, roots: frozenset[str], path: str) -> Value:
+def _compile_value(value: object, roots: frozenset[str], path: str, guard: Guard | None) -> Value:
     if isinstance(value, str):
         template = compile_template(value, roots=roots, path=path)
-        return Value(template.render, template.constant)
+        render = template.render
+        if guard is not None and not template.constant:
+            return Value(lambda scope: guard(render(scope), path), False)
+        return Value(render, template.constant)
     if isinstance(value, dict):
         items = cast(dict[str, object], value).items()
-        fields = [(name, _compile_value(each, roots, f"{path}.{name}")) for name, each in items]
+        fields = [(name, _compile_value(each, roots, f"{path}.{name}", guard)) for name, each in items]
         if any(not field.constant for _, field in fields):
             renders = [(name, field.render) for name, field in fields]
             return Value(lambda scope: {name: render(scope) for name, render in renders}, False)
     elif isinstance(value, list | tuple):
         sequence = enumerate(cast(Sequence[object], value))
-        items = [_compile_value(each, roots, f"{path}.{index}") for index, each in sequence]
+        items = [_compile_value(each, roots, f"{path}.{index}", guard) for index, each in sequence]
         if any(not item.constant for item in items):
             return Value(lambda scope: [item.render(scope) for item in items], False)
     constant: object = cast(object, value)

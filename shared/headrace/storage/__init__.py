@@ -1,5 +1,6 @@
 """MongoDB, all of it: nothing else imports the driver, and no driver type leaves this folder."""
 
+from headrace.storage.app_databases import AppDatabases
 from headrace.storage.automations import AutomationStore, Saved
 from headrace.storage.client import Storage
 from headrace.storage.groups import GroupStore
@@ -9,6 +10,7 @@ from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
 
 __all__ = [
+    "AppDatabases",
     "Applied",
     "AutomationStore",
     "GroupStore",

@@ -4,16 +4,32 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from headrace.engine.steps.base import AwaitingStep, PureStep
+from headrace.engine.steps.email import EmailSend
 from headrace.engine.steps.events import EventPublish
 from headrace.engine.steps.http import HttpRequestStep
+from headrace.engine.steps.llm import LlmPrompt
 from headrace.engine.steps.log import Log
+from headrace.engine.steps.mongo import MongoQuery
 from headrace.engine.steps.presets import PRESETS
 from headrace.engine.steps.rows import RowCreate
+from headrace.engine.steps.sql import SqlQuery
 from headrace.engine.steps.third_party import installed, with_third_party
 from headrace.engine.steps.webhook import WebhookSend
 
 OURS: Mapping[str, PureStep | AwaitingStep] = {
-    step.use: step for step in (EventPublish(), HttpRequestStep(), Log(), RowCreate(), WebhookSend(), *PRESETS)
+    step.use: step
+    for step in (
+        EmailSend(),
+        EventPublish(),
+        HttpRequestStep(),
+        LlmPrompt(),
+        Log(),
+        MongoQuery(),
+        RowCreate(),
+        SqlQuery(),
+        WebhookSend(),
+        *PRESETS,
+    )
 }
 """Those that come with Headrace, by the name in `use`."""
 

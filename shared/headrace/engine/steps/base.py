@@ -10,6 +10,7 @@ from headrace.contracts.automation import Retry
 from headrace.contracts.validation import explain
 from headrace.engine.errors import StepError
 from headrace.engine.run import Run
+from headrace.language import Guard
 
 Outputs = dict[str, object]
 """What templates see of a step that is done; always with `success`."""
@@ -49,10 +50,12 @@ class Step(ABC):
     outputs: ClassVar[dict[str, str]]
     """Names of the outputs beside `success`, and what each is: the docs and the editor read it."""
     effect: ClassVar[Effect]
-    example: ClassVar[str] = ""
-    """One step in YAML as it stands under `steps:`, for its page in the docs; a test runs it."""
     errors: ClassVar[dict[str, str]] = {}
     """Types of its errors, and what each means"""
+    only_constant: ClassVar[dict[str, str]] = {}
+    """Inputs in which a template is refused at save, and the way out: there data would become code."""
+    example: ClassVar[str] = ""
+    """One step in YAML as it stands under `steps:`, for its page in the docs; a test runs it."""
     retry: ClassVar[Retry | None] = None
     """Tries in place where the author says nothing; None is one try."""
 
@@ -62,6 +65,11 @@ class Step(ABC):
         A step that can also merely read says so here; when in doubt it answers `effect`.
         """
         return self.effect
+
+    def guard(self) -> Guard | None:
+        """Sees each value that a template gives to an input, before the inputs are put together, and raises StepError
+        for what data may not bring."""
+        return None
 
     def stored(self, rendered: Outputs) -> Outputs:
         """The rendered inputs as a record may keep them: credentials masked."""

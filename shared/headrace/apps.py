@@ -1,0 +1,88 @@
+"""The apps file: what the operator configures for each app. `HEADRACE_APPS_FILE` names it; docs/apps.md explains it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from headrace.contracts.automation.values import Name
+from headrace.contracts.validation import explain
+from headrace.engine.apps import NOT_CONFIGURED, AppConfig
+from headrace.engine.connections import Connection, Secret
+from headrace.settings import Settings, SettingsError
+
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+"""A name that a template writes after a dot."""
+
+ConnectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AppSettings(_Part):
+    """What templates see as `settings`."""
+
+    url: str | None = None
+    logo: str | None = None
+    company: str | None = None
+
+
+class App(_Part):
+    """One app of the file."""
+
+    env: dict[VariableName, str] = Field(default_factory=dict)
+    secrets: dict[VariableName, Secret] = Field(default_factory=dict)
+    settings: AppSettings = AppSettings()
+    connections: dict[ConnectionName, Connection] = Field(default_factory=dict)
+
+
+class AppsFile(_Part):
+    """The whole file."""
+
+    apps: dict[Name, App]
+
+
+def load_apps(settings: Settings) -> Callable[[str], AppConfig]:
+    """What is configured, by app: read once, so a change takes a restart. Nothing where no file is set.
+
+    Raises SettingsError that names the file, the path in it and what is expected there, and quotes no value.
+    """
+    if settings.apps_file is None:
+        return lambda app: NOT_CONFIGURED
+    configs = read_apps(settings.apps_file)
+    return lambda app: configs.get(app, NOT_CONFIGURED)
+
+
+def read_apps(path: Path) -> Mapping[str, AppConfig]:
+    """The apps of the file at `path`; raises SettingsError as `load_apps` does."""
+    try:
+        document: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _wrong(path, f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise _wrong(path, "is no text in UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        place = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+        raise _wrong(path, f"is no YAML{place}") from None
+    try:
+        found = AppsFile.model_validate(document, context={"directory": path.parent})
+    except ValidationError as error:
+        raise _wrong(path, explain(error, "")[1].removeprefix(": ")) from None
+    return {
+        name: AppConfig(
+            env=app.env,
+            secrets=app.secrets,
+            settings=app.settings.model_dump(exclude_none=True),
+            connections=app.connections,
+        )
+        for name, app in found.apps.items()
+    }
+
+
+def _wrong(path: Path, why: str) -> SettingsError:
+    return SettingsError(f"HEADRACE_APPS_FILE: {path}: {why}")

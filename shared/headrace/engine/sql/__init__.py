@@ -1,0 +1,1 @@
+"""SQL as the engine speaks it: which statements read, values in and out, and pools over SQLAlchemy."""

@@ -1,0 +1,265 @@
+"""`sql.query` on real databases: SQLite in a file, PostgreSQL.
+
+MySQL has no server that a test could start without Docker; what is particular to it (`START TRANSACTION READ ONLY`, its
+error numbers) is shown by none.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Generator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pgserver.postgres_server import get_server
+from pydantic import SecretStr
+from single_steps import AT, error, outputs, run_step
+
+from headrace.contracts.runs import StepResult
+from headrace.engine.apps import AppConfig
+from headrace.engine.connections import SqlConnection
+from headrace.engine.sql.pools import SqlPools
+
+pytestmark = pytest.mark.integration
+
+BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    server = get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+class Database:
+    """The app's connections `db` and, read-only, `view` to one database with the table `flights`."""
+
+    def __init__(self, url: str, pools: SqlPools) -> None:
+        self.pools = pools
+        self.config = AppConfig(
+            connections={
+                "db": SqlConnection(type="sql", url=SecretStr(url), timeout=10),
+                "view": SqlConnection(type="sql", url=SecretStr(url), read_only=True, pool=1),
+                "hasty": SqlConnection(type="sql", url=SecretStr(url), timeout=0.3, pool=1),
+            }
+        )
+
+    async def query(self, query: str, connection: str = "db", data: Any = None, **inputs: Any) -> StepResult:
+        with_ = {"connection": connection, "query": query, **inputs}
+        return await run_step("sql.query", with_, config=self.config, sql=self.pools, data=data)
+
+    async def numbers(self) -> list[int]:
+        found = await self.query("SELECT number FROM flights ORDER BY number")
+        return [row["number"] for row in outputs(found)["rows"]]
+
+
+@pytest.fixture
+async def database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncGenerator[Database]:
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/flights.db"
+    else:
+        url = request.getfixturevalue("postgres")
+    pools = SqlPools()
+    found = Database(url, pools)
+    for statement in (
+        "DROP TABLE IF EXISTS flights",
+        "CREATE TABLE flights (number INTEGER PRIMARY KEY, carrier TEXT, fare NUMERIC(8, 2), leaves TIMESTAMP)",
+    ):
+        made = await found.query(statement)
+        assert made["status"] == "success", made
+    yield found
+    await pools.close()
+
+
+@BOTH
+async def test_what_is_written_is_read_again(database: Database) -> None:
+    made = await database.query(
+        "INSERT INTO flights (number, carrier) VALUES (:number, :carrier)",
+        parameters={"number": "{{ trigger.data.number }}", "carrier": "{{ trigger.data.carrier }}"},
+        data={"number": 11, "carrier": "'); DROP TABLE flights; --"},
+    )
+    assert (made["status"], outputs(made)["row_count"]) == ("success", 1), made
+    found = await database.query("SELECT number, carrier FROM flights WHERE number = :n", parameters={"n": 11})
+    assert outputs(found)["rows"] == [{"number": 11, "carrier": "'); DROP TABLE flights; --"}]
+    assert outputs(found)["row_count"] == 1
+    assert "truncated" not in outputs(found)
+
+
+@BOTH
+async def test_a_statement_with_returning_gives_its_rows_and_is_committed(database: Database) -> None:
+    made = await database.query("INSERT INTO flights (number) VALUES (1), (2) RETURNING number")
+    assert outputs(made)["rows"] == [{"number": 1}, {"number": 2}]
+    assert await database.numbers() == [1, 2]
+
+
+@BOTH
+async def test_a_list_is_the_right_side_of_in(database: Database) -> None:
+    await database.query("INSERT INTO flights (number) VALUES (1), (2), (3)")
+    found = await database.query(
+        "SELECT number FROM flights WHERE number IN :few",
+        parameters={"few": "{{ trigger.data.few }}"},
+        data={"few": [1, 3]},
+    )
+    assert outputs(found)["row_count"] == 2
+
+
+@BOTH
+async def test_more_rows_than_asked_for_are_cut_and_it_says_so(database: Database) -> None:
+    await database.query("INSERT INTO flights (number) VALUES (1), (2), (3)")
+    found = await database.query("SELECT number FROM flights ORDER BY number", max_rows=2)
+    assert (outputs(found)["rows"], outputs(found)["truncated"]) == ([{"number": 1}, {"number": 2}], True)
+
+
+@BOTH
+async def test_rows_that_are_too_large_together_are_cut(database: Database) -> None:
+    await database.query("INSERT INTO flights (number, carrier) VALUES (1, :long), (2, :long)",
+                         parameters={"long": "{{ 'x' * 700000 }}"})  # fmt: skip
+    found = await database.query("SELECT carrier FROM flights")
+    assert (outputs(found)["row_count"], outputs(found)["truncated"]) == (1, True)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("query", "type"),
+    [
+        ("SELECT nowhere FROM flights", "bad_statement"),
+        ("SELEC 1", "bad_statement"),
+        ("INSERT INTO flights (number) VALUES (7)", "constraint"),
+    ],
+)
+async def test_what_the_database_refuses_is_told_by_its_kind(database: Database, query: str, type: str) -> None:
+    await database.query("INSERT INTO flights (number) VALUES (7)")
+    assert error(await database.query(query)) == (type, False)
+
+
+@BOTH
+async def test_a_connection_that_only_reads_takes_no_write_and_stays_usable(database: Database) -> None:
+    for query in ("INSERT INTO flights (number) VALUES (8)", "DELETE FROM flights"):
+        assert error(await database.query(query, connection="view")) == ("read_only", False)
+    assert outputs(await database.query("SELECT 1 AS one", connection="view"))["rows"] == [{"one": 1}]
+    assert await database.numbers() == []
+
+
+@BOTH
+async def test_a_bind_without_a_value_is_named_before_anything_is_sent(database: Database) -> None:
+    step = await database.query("DELETE FROM flights WHERE number = :n", parameters="{{ trigger.data }}")
+    assert error(step) == ("bad_input", False)
+    assert ":n" in step.get("error", {}).get("message", "")
+
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c FROM n",
+    "postgresql": "SELECT pg_sleep(600)",
+}
+
+
+@BOTH
+async def test_a_statement_without_end_is_ended_and_its_connection_serves_again(database: Database, kind: str) -> None:
+    assert error(await database.query(ENDLESS[kind], connection="hasty")) == ("timeout", True)
+    again = await database.query("SELECT 1 AS one", connection="hasty")
+    assert again["status"] == "success", again
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_a_statement_nobody_waits_for_ends_on_the_server_too(database: Database) -> None:
+    await database.query("SELECT pg_sleep(600)", connection="hasty")
+    running = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND state = 'active'"
+    deadline = asyncio.get_running_loop().time() + 30
+    while outputs(await database.query(running))["rows"] != [{"n": 0}]:
+        assert asyncio.get_running_loop().time() < deadline, "it still runs"
+        await asyncio.sleep(0.05)  # another process's state: there is nothing here to await
+
+
+@BOTH
+async def test_statements_beyond_the_pool_wait_for_their_turn(database: Database) -> None:
+    steps = await asyncio.gather(*(database.query("SELECT 1 AS one", connection="view") for _ in range(8)))
+    assert [step["status"] for step in steps] == ["success"] * 8
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_decimals_and_times_keep_their_types(database: Database) -> None:
+    made = await database.query(
+        "INSERT INTO flights (number, fare, leaves) VALUES (1, 12.50, CAST(:at AS timestamptz) AT TIME ZONE 'UTC')",
+        parameters={"at": "{{ now }}"},
+    )
+    assert made["status"] == "success", made
+    found = await database.query(
+        "SELECT fare, leaves, leaves AT TIME ZONE 'UTC' AS at, '{1,2}'::int[] AS list, "
+        "CAST('7d0f5a3e-5f0b-5c1e-9a53-2d8f2f1f6a10' AS uuid) AS id, CAST(:big AS bigint) AS big FROM flights",
+        parameters={"big": 1 << 40},
+    )
+    assert outputs(found)["rows"] == [
+        {
+            "fare": Decimal("12.50"),
+            "leaves": datetime(2013, 1, 1, 8, 30),  # noqa: DTZ001
+            "at": AT,
+            "list": [1, 2],
+            "id": "7d0f5a3e-5f0b-5c1e-9a53-2d8f2f1f6a10",
+            "big": 1 << 40,
+        }
+    ]
+    assert AT.tzinfo is UTC
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_a_select_whose_function_writes_is_refused_until_the_author_says_so(database: Database) -> None:
+    await database.query("DROP SEQUENCE IF EXISTS tickets")
+    await database.query("CREATE SEQUENCE tickets")
+    assert error(await database.query("SELECT nextval('tickets') AS n")) == ("read_only", False)
+    drawn = await database.query("SELECT nextval('tickets') AS n", writes=True)
+    assert outputs(drawn)["rows"] == [{"n": 1}]
+    assert error(await database.query("SELECT nextval('tickets')", connection="view", writes=True))[0] == "read_only"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_two_statements_in_one_are_refused(database: Database) -> None:
+    step = await database.query("DELETE FROM flights; DELETE FROM flights")
+    assert step["status"] == "error"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_a_write_whose_connection_is_lost_is_of_unknown_outcome_and_a_read_may_be_tried_again(
+    database: Database,
+) -> None:
+    cut = "SELECT pg_terminate_backend(pg_backend_pid())"
+    assert error(await database.query(cut, writes=True)) == ("unknown_outcome", False)
+    assert error(await database.query(cut)) == ("connection", True)
+    assert (await database.query("SELECT 1 AS one"))["status"] == "success"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+async def test_a_value_that_does_not_fit_is_the_parameters_fault_and_is_not_quoted(database: Database) -> None:
+    step = await database.query("SELECT CAST(:n AS int) AS n", parameters={"n": "not-a-number"})
+    assert error(step) == ("bad_value", False)
+    assert "not-a-number" not in str(step.get("error"))
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_sqlite_that_is_locked_by_another_is_worth_another_try(database: Database, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "flights.db")
+    other.execute("BEGIN EXCLUSIVE")
+    step = await database.query("INSERT INTO flights (number) VALUES (1)", connection="hasty")
+    other.rollback()
+    other.close()
+    assert step.get("error", {}).get("type") in ("conflict", "unknown_outcome"), step
+
+
+async def test_a_database_that_is_not_there_is_told_without_its_password() -> None:
+    url = SecretStr("postgresql://ann:hunter2-secret@127.0.0.1:1/x")
+    config = AppConfig(connections={"db": SqlConnection(type="sql", url=url)})
+    pools = SqlPools()
+    step = await run_step("sql.query", {"connection": "db", "query": "UPDATE x SET a = 1"}, config=config, sql=pools)
+    assert error(step) == ("connection", True)
+    assert "hunter2" not in str(step)
+    await pools.close()
+
+
+async def test_a_connection_of_another_app_is_out_of_reach() -> None:
+    config = AppConfig(connections={"db": SqlConnection(type="sql", url=SecretStr("sqlite:///x.db"))})
+    pools = SqlPools()
+    inputs = {"connection": "db", "query": "SELECT 1"}
+    step = await run_step("sql.query", inputs, config=config, sql=pools, app="other")
+    assert error(step) == ("no_connection", False)

@@ -13,6 +13,7 @@ from headrace.applying import NotLive
 from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics
 from headrace.cli.output import Failed, UsageError
 from headrace.contracts.automation import DocumentError
+from headrace.documents import WrongFiles
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
 from headrace.engine.steps.third_party import StepPackageError
@@ -74,6 +75,10 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> int:
+    if isinstance(error, WrongFiles):
+        # As compilers do: an editor finds each place.
+        print(error, file=sys.stderr)
+        return code
     # What Kafka's client raises holds its error; as text it would be a Python object.
     said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
     print(f"headrace: {said or type(error).__name__}", file=sys.stderr)

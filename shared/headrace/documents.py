@@ -1,10 +1,10 @@
 """Automation files: read with the place of every part, checked, and refused with file, line and column."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONDecodeError, loads
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 from pydantic_core import PydanticSerializationError
@@ -22,8 +22,8 @@ MOST_NODES = 100_000
 1 MB, hardly holds more, while ten lines of aliases in each other could stand for billions."""
 
 MOST_CHARACTERS = 4 * limits.EVENT_BODY
-"""Of the document's texts, counted likewise: above what is accepted, so that a document that is merely too large is told
-its size, and low enough to be measured."""
+"""Of the document's texts, counted likewise: above what is accepted, so that a document that is merely too large is
+told its size, and low enough to be measured."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 """`<<`; what it brings in may well be overridden."""
@@ -181,15 +181,16 @@ def _parsed(file: Path, text: str) -> list[Source]:
     is_json = file.suffix == ".json"
     # A JSON file's nodes only know its places. Tabs are white space there, and stand in no text.
     loader = yaml.SafeLoader(text.replace("\t", " ") if is_json else text)
+    construct = cast(Callable[[yaml.Node], object], cast(Any, loader).construct_document)  # has no types
     try:
         sources: list[Source] = []
         while loader.check_node():
-            node = cast("yaml.Node | None", loader.get_node())
+            node = loader.get_node()
             if node is None:
                 continue
             _measure(file, node)
             _refuse_twice(file, node)
-            value = cast(object, loads(text) if is_json else loader.construct_document(node))
+            value = cast(object, loads(text) if is_json else construct(node))
             if value is not None:
                 sources.append(Source(file, value, node))
         return sources

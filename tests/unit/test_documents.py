@@ -106,10 +106,12 @@ def test_aliases_that_stand_for_more_than_a_document_may_hold_are_refused_before
 PLACES = [
     (f"{HEAD}steps:\n  - id: a\n    use: lgo\n", "6:5: steps.0.use: unknown step 'lgo'; did you mean `log`?"),
     (f"{HEAD}steps:\n  - id: a\n    use: log\n    with: {{txt: x}}\n", "7:12: steps.0.with.txt: log has no such input"),
-    (f"{HEAD}steps:\n  - id: a\n    colect: 1\n", "5:5: steps.0: a step has exactly one kind: .*; did you mean `collect`?"),
+    (f"{HEAD}steps:\n  - id: a\n    colect: 1\n", "5:5: steps.0: a step has .*; did you mean `collect`?"),
     (f"{HEAD}steps:\n  - {{id: a, use: log, set: {{x: 1}}}}\n", "5:5: steps.0: .*; this one has use and set"),
-    (f"{HEAD}steps:\n  - id: a\n    collect: '{{{{ trigr.x }}}}'\n", "6:5: steps.0.collect: unknown root 'trigr' .*'trigger'"),
-    (f"{HEAD}steps:\n  - id: a\n    collect: '{{{{ 1 | slugfy }}}}'\n", "6:5: steps.0.collect: unknown filter 'slugfy' .*'slugify'"),
+    (f"{HEAD}steps:\n  - id: a\n    collect: '{{{{ trigr.x }}}}'\n",
+     "6:5: steps.0.collect: unknown root 'trigr' .*'trigger'"),
+    (f"{HEAD}steps:\n  - id: a\n    collect: '{{{{ 1 | slugfy }}}}'\n",
+     "6:5: steps.0.collect: unknown filter 'slugfy' .*'slugify'"),
     (f"{HEAD}steps: [{LEAF}]\nordering_kye: x\n", "5:1: ordering_kye: unknown name; did you mean `ordering_key`?"),
     ("name: a\napp: s\nsteps: [{id: a, collect: 1}]\ntrigger:\n  type: row.craeted\n  table: x\n",
      "4:1: trigger: unknown trigger type 'row.craeted'; did you mean `row.created`?"),
@@ -137,7 +139,8 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_json_file_means_what_json_means_and_its_mistakes_have_places(tmp_path: Path) -> None:
-    text = '{\n\t"name": "a", "app": "s", "trigger": {"type": "event", "event": "x"},\n\t"steps": [{"id": "a", "collect": %s}]\n}'
+    trigger = '"trigger": {"type": "event", "event": "x"}'
+    text = f'{{\n\t"name": "a", "app": "s", {trigger},\n' + '\t"steps": [{"id": "a", "collect": %s}]\n}'
     (automation,) = read_automations(written(tmp_path, text % '[1e5, "\\ud83d\\ude00"]', "a.json"))
     assert automation.steps[0].model_dump()["collect"] == [1e5, "\N{GRINNING FACE}"]
     with pytest.raises(DocumentError, match=r"b\.json:3:24: steps\.0\.collect: unknown root"):

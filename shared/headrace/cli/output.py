@@ -76,13 +76,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def print_lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of one line a row, as wide as it must be: to copy ids from, and for other programs to read."""
-    cells = [list(columns), *([_one_line(shown(cell)) for cell in row] for row in rows)]
+    cells = [list(columns), *([one_line(shown(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text without what would leave its line, or make a terminal do something."""
     # A key is whatever a publisher chose: a line break, or codes that a terminal would obey.
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 

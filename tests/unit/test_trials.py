@@ -270,7 +270,9 @@ def headrace(*arguments: str, stdin: str = "") -> Result:
 
 def written(directory: Path, *steps: dict[str, Any], name: str = "a", **more: Any) -> str:
     file = directory / f"{name}.yaml"
-    file.write_text(yaml.safe_dump({"name": name, "app": "shop", "trigger": EVENT, "steps": list(steps), **more}))
+    file.write_text(
+        yaml.safe_dump({"name": name, "app": "shop", "trigger": EVENT, "steps": list(steps), **more}, sort_keys=False)
+    )
     return str(file)
 
 
@@ -332,4 +334,4 @@ def test_a_document_that_is_wrong_is_wrong_usage_with_file_line_and_column(tmp_p
     for command in (("run", file, "--event", "{}"), ("test", file)):
         done = headrace(*command)
         assert done.exit_code == 2
-        assert f"{file}:5:3: steps.0.use: unknown step 'lgo'; did you mean `log`?" in done.stderr
+        assert f"{file}:8:3: steps.0.use: unknown step 'lgo'; did you mean `log`?" in done.stderr

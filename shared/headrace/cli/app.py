@@ -10,7 +10,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
-from headrace.cli import automations, bench, chaos, demo, events, groups, runs, stack, topics, trials
+from headrace.cli import automations, bench, chaos, demo, events, groups, linting, runs, stack, topics, trials
 from headrace.cli.output import Failed, UsageError
 from headrace.contracts.automation import DocumentError
 from headrace.documents import WrongFiles
@@ -34,6 +34,7 @@ app.command()(stack.doctor)
 app.command()(stack.service)
 app.command()(automations.apply)
 app.command()(trials.run)
+app.command("lint")(linting.lint_files)
 app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")

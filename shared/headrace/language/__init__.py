@@ -2,6 +2,7 @@
 
 from headrace.language.conditions import Condition, compile_condition
 from headrace.language.errors import LanguageError, TemplateError, placed
+from headrace.language.references import constant_truth, references
 from headrace.language.scope import RUN_ROOTS, TRIGGER_ROOTS, Scope
 from headrace.language.templates import Template, Value, compile_template, compile_value
 
@@ -17,5 +18,7 @@ __all__ = [
     "compile_condition",
     "compile_template",
     "compile_value",
+    "constant_truth",
     "placed",
+    "references",
 ]

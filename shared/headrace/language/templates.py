@@ -93,6 +93,11 @@ def compile_value(value: object, *, roots: frozenset[str], path: str) -> Value:
     return Value(lambda scope: constant, True)
 
 
+def syntax(source: str, path: str) -> nodes.Template:
+    """The syntax tree of a template; raises LanguageError where it cannot be parsed."""
+    return _parse(source, path)
+
+
 def _parse(source: str, path: str) -> nodes.Template:
     try:
         return _PARSER.parse(source)

@@ -90,4 +90,13 @@ def _or_template(schema: Schema) -> Schema:
     types = rest.get("type")
     if not rest or (isinstance(types, list) and "string" in cast("list[object]", types)):
         return schema
-    return {**said, "anyOf": [rest, _TEMPLATE]}
+    return {**said, "anyOf": [rest, _instead(rest)]}
+
+
+def _instead(schema: Schema) -> Schema:
+    """What else may be written: one item for an array, JSON text for an object, a template for anything."""
+    inside = [schema, *cast("list[Schema]", schema.get("anyOf", []))]
+    types = [each.get("type") for each in inside]
+    if "array" in types:
+        return {"type": list(_SCALARS)}
+    return {"type": "string"} if "object" in types else _TEMPLATE

@@ -30,9 +30,8 @@ def seconds(text: object) -> object:
     return float(found[1]) * _UNITS[found[2]]
 
 
-Duration = Annotated[
-    float, BeforeValidator(seconds, json_schema_input_type=float | DurationText), Field(gt=0, le=LONGEST_S)
-]
+_Seconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
+Duration = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
 
 
 class Part(BaseModel):

@@ -84,6 +84,7 @@ def test_a_list_of_stubs_is_one_for_each_iteration_and_the_last_repeats() -> Non
         ({"way": {}}, "a step of kind `branch` decides where the run goes"),
         ({"page": 200}, "expected an object of outputs"),
         ({"page": []}, "expected an object of outputs"),
+        ({"page": {"error": "boom"}}, "its error is an object of type, message and retryable"),
         ({"page": {"error": {"tpye": "x"}}}, "an error has type, message and retryable, not tpye"),
     ],
 )
@@ -307,6 +308,11 @@ def test_values_that_a_terminal_would_obey_are_shown_harmless(tmp_path: Path) ->
     file = written(tmp_path, {"id": "x", "use": "log", "with": {"text": "{{ trigger.data }}"}})
     done = headrace("run", file, "--event", '{"data": "\\u001b[2Jgone\\nand"}')
     assert "\x1b" not in done.stdout
+    written(tmp_path, LOG, tests=[{"name": "a\x1b[2Jb", "expect": {"collected": "\x1b[2J"}}])
+    assert "\x1b" not in headrace("test", str(tmp_path)).stdout
+    file = tmp_path / "a.yaml"
+    file.write_text('name: a\n"\\e[2J": 1\n')
+    assert "\x1b" not in headrace("test", str(tmp_path)).stderr
 
 
 def test_test_runs_all_cases_says_what_differs_and_writes_junit(tmp_path: Path) -> None:

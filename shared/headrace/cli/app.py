@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
 from headrace.cli import automations, bench, chaos, demo, events, groups, linting, runs, stack, topics, trials
-from headrace.cli.output import Failed, UsageError
+from headrace.cli.output import Failed, UsageError, print_located
 from headrace.contracts.automation import DocumentError
 from headrace.documents import WrongFiles
 from headrace.embedded import StackError
@@ -79,8 +79,7 @@ def main() -> None:
 
 def _fail(error: Exception, code: int) -> int:
     if isinstance(error, WrongFiles):
-        # As compilers do: an editor finds each place.
-        print(error, file=sys.stderr)
+        print_located(error)
         return code
     # What Kafka's client raises holds its error; as text it would be a Python object.
     said = error.args[0].str() if isinstance(error, KafkaException) else str(error)

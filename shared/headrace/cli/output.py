@@ -1,6 +1,7 @@
 """What the commands share: settings of a running stack, tables, JSON."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, TypeVar
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.documents import WrongFiles
 from headrace.embedded import running_stack, settings_with
 from headrace.engine.plain import dumps
 from headrace.settings import Settings, load_settings
@@ -80,6 +82,12 @@ def print_lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_located(error: WrongFiles) -> None:
+    """The mistakes of automation files as compilers print theirs, so that an editor finds each place."""
+    for each in error.located:
+        print(one_line(str(each)), file=sys.stderr)
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """`run`, `test`: automations tried on this machine, without Kafka and MongoDB."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import orjson
 import typer
 
 from headrace.cli.automations import told_apart
-from headrace.cli.output import Failed, UsageError, print_json
+from headrace.cli.output import Failed, UsageError, one_line, print_json, print_located
 from headrace.cli.timeline import not_fired, timeline
 from headrace.contracts.automation import DocumentError
 from headrace.documents import Loaded, WrongFiles, load
@@ -89,11 +90,8 @@ def run_cases(
     for each, case in chosen:
         result = try_case(each.automation, case)
         results.append(result)
-        print(f"{'FAIL' if result.differences else 'ok  '} {each.automation.id}: {case.name}")
-        for difference in result.differences:
-            print(f"       {difference.what}")
-            print(f"         expected  {difference.expected}")
-            print(f"         found     {difference.found}")
+        for line in _told(result):
+            print(one_line(line))
     if junit is not None:
         junit.write_bytes(junit_xml(results))
     failed = sum(bool(each.differences) for each in results)
@@ -105,11 +103,19 @@ def run_cases(
     raise typer.Exit(1 if failed else 0)
 
 
+def _told(result: CaseResult) -> Iterator[str]:
+    yield f"{'FAIL' if result.differences else 'ok  '} {result.automation}: {result.case.name}"
+    for difference in result.differences:
+        yield f"       {difference.what}"
+        yield f"         expected  {difference.expected}"
+        yield f"         found     {difference.found}"
+
+
 def _loaded(paths: list[Path]) -> list[Loaded]:
     try:
         return list(told_apart(load(*paths)))
     except WrongFiles as error:
-        print(error, file=sys.stderr)
+        print_located(error)
         raise typer.Exit(2) from None
     except DocumentError as error:
         raise UsageError(str(error)) from None

@@ -184,13 +184,16 @@ def _answers(id: str, stub: object) -> tuple[Mapping[str, object], ...]:
     if not answers or not all(isinstance(answer, Mapping) for answer in answers):
         raise StubError(f'stub {id!r}: expected an object of outputs, {{"error": {{…}}}}, or a list of these')
     for answer in cast("list[Mapping[str, object]]", answers):
-        error = answer.get("error")
-        unknown = set(cast("Mapping[str, object]", error)) - _ERROR_NAMES if isinstance(error, Mapping) else ()
+        error = answer.get("error", _NO_ERROR)
+        if not isinstance(error, Mapping):
+            raise StubError(f"stub {id!r}: its error is an object of type, message and retryable")
+        unknown = set(cast("Mapping[str, object]", error)) - _ERROR_NAMES
         if unknown:
             raise StubError(f"stub {id!r}: an error has type, message and retryable, not {', '.join(sorted(unknown))}")
     return tuple(cast("list[Mapping[str, object]]", answers))
 
 
+_NO_ERROR: Mapping[str, object] = {}
 _ERROR_NAMES = frozenset(("type", "message", "retryable"))
 
 

@@ -88,7 +88,7 @@ def test_what_an_alias_brings_in_may_be_overridden(tmp_path: Path) -> None:
     assert automation.steps[1].collect == {"x": 1, "y": 3}
 
 
-BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+BOMB = "a0: &a0 [[], [], [], [], [], [], [], [], [], []]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )
 LONG = f"text: &t '{'x' * 100_000}'\nmany: [{', '.join(['*t'] * 100)}]\n"

@@ -169,6 +169,7 @@ CYCLES: list[tuple[list[Automation], list[tuple[str, str]]]] = [
      [("error", "steps.0")]),
     # None of these goes around.
     ([flow("a", "{type: event, event: x}", PUBLISH % "y")], []),
+    ([flow("a", "{type: event, event: x}", PUBLISH % "x, topic: elsewhere")], []),
     ([flow("a", "{type: event, event: x}", PUBLISH % "'{{ trigger.data }}'")], []),
     ([flow("a", "{type: row.updated, table: t}", WRITE % "t")], []),
     ([flow("a", "{type: row.created, table: t}", WRITE % "u")], []),

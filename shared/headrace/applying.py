@@ -5,14 +5,11 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from pydantic_core import PydanticSerializationError
 
-from headrace.contracts import limits
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation
+from headrace.contracts.automation import Automation, LiveAutomation
 from headrace.contracts.topics import AUTOMATIONS
-from headrace.engine import compile_plan
+from headrace.documents import check, encoded
 from headrace.installation import group_name
-from headrace.matching import compile_definition
 from headrace.settings import Settings
 from headrace.storage import Saved, Storage
 from headrace.streams.admin import committed_offsets, member_client_ids
@@ -26,19 +23,6 @@ _POLL_S = 0.1
 
 class NotLive(Exception):
     """Saved and published, but a matcher did not take it up in time; applying again is safe."""
-
-
-def check(automation: Automation) -> None:
-    """Refuses now what could not run, or not be published, later; raises LanguageError, DocumentError."""
-    live = LiveAutomation(format=1, revision=0, version=0, state="enabled", document=automation)
-    try:
-        compile_plan(automation, 0)
-        compile_definition(live)
-        size = len(_encoded(live))
-    except (RecursionError, PydanticSerializationError):
-        raise DocumentError(f"{automation.id}: the document is nested too deeply") from None
-    if size > limits.EVENT_BODY:
-        raise DocumentError(f"{automation.id}: the document has {size} bytes; {limits.EVENT_BODY} are accepted")
 
 
 async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
@@ -77,15 +61,11 @@ def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, in
     )
     topic = AUTOMATIONS.full_name(settings.prefix)
     for each in live:
-        producer.produce(topic, _encoded(each), each.document.id.encode(), on_delivery=delivered)
+        producer.produce(topic, encoded(each), each.document.id.encode(), on_delivery=delivered)
     producer.flush()
     if errors:
         raise KafkaException(errors[0])
     return ends
-
-
-def _encoded(live: LiveAutomation) -> bytes:
-    return live.model_dump_json(by_alias=True, exclude_defaults=True).encode()
 
 
 async def _wait_for_matchers(settings: Settings, ends: dict[int, int]) -> None:

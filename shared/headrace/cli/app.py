@@ -10,9 +10,10 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive
-from headrace.cli import automations, bench, chaos, demo, docs, events, groups, runs, stack, topics
-from headrace.cli.output import Failed, UsageError
+from headrace.cli import automations, bench, chaos, demo, docs, events, groups, linting, runs, stack, topics, trials
+from headrace.cli.output import Failed, UsageError, print_located
 from headrace.contracts.automation import DocumentError
+from headrace.documents import WrongFiles
 from headrace.embedded import StackError
 from headrace.engine import PlatformUnavailable
 from headrace.engine.steps.third_party import StepPackageError
@@ -32,6 +33,9 @@ app.command()(demo.demo)
 app.command()(stack.doctor)
 app.command()(stack.service)
 app.command()(automations.apply)
+app.command()(trials.run)
+app.command("lint")(linting.lint_files)
+app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
 app.add_typer(events.app, name="events")
@@ -75,6 +79,9 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> int:
+    if isinstance(error, WrongFiles):
+        print_located(error)
+        return code
     # What Kafka's client raises holds its error; as text it would be a Python object.
     said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
     print(f"headrace: {said or type(error).__name__}", file=sys.stderr)

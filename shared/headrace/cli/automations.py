@@ -1,20 +1,19 @@
 """`apply`, `automations list`, `automations show`."""
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 import yaml
 
 from headrace import applying
 from headrace.cli.output import Json, connected_settings, print_json, print_table, with_storage
-from headrace.contracts.automation import Automation, DocumentError, parse_automation
-from headrace.language import LanguageError
+from headrace.contracts.automation import Automation, DocumentError, Mistake
+from headrace.documents import Loaded, WrongFiles, load
 
 app = typer.Typer(help="The automations that are live.", no_args_is_help=True)
-
-SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def apply(
@@ -35,58 +34,19 @@ def apply(
 
 def read_automations(path: Path) -> list[Automation]:
     """The automations in a file (several YAML documents are allowed) or a directory; raises DocumentError, OSError."""
-    if not path.exists():
-        raise DocumentError(f"{path}: no such file or directory")
-    files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
-    found = [automation for each in files for automation in _read_file(each)]
-    if not found:
-        raise DocumentError(f"{path}: no automation found (files ending in {', '.join(SUFFIXES)})")
-    ids = [automation.id for automation in found]
-    for twice in {each for each in ids if ids.count(each) > 1}:
-        raise DocumentError(f"{path}: {twice} is there twice")
-    return found
+    loaded = load(path)
+    return [each.automation for each in told_apart(loaded)]
 
 
-def _read_file(file: Path) -> list[Automation]:
-    try:
-        text = file.read_text()
-        # A SafeLoader that refuses more.
-        documents = cast(list[object], list(yaml.load_all(text, Loader=_Loader)))
-    except (yaml.YAMLError, DocumentError) as error:
-        raise DocumentError(f"{file}: {error}") from None
-    except RecursionError:
-        raise DocumentError(f"{file}: nested too deeply to be read") from None
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"{file}: not UTF-8 ({error.reason})") from None
-    try:
-        found = [parse_automation(document) for document in documents if document is not None]
-        for automation in found:
-            applying.check(automation)
-    except (DocumentError, LanguageError) as error:
-        raise DocumentError(f"{file}: {error}") from None
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a mapping's key that is there twice: of two steps' inputs YAML would silently keep the last."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """The mapping as it is written, before `<<` brings anything in; raises DocumentError."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
-                continue
-            name = (key.tag, key.value)
-            if name in seen:
-                mark = key.start_mark
-                raise DocumentError(f"line {mark.line + 1}, column {mark.column + 1}: {key.value!r} is there twice")
-            seen.add(name)
-        return node
-
-
-_MERGE = "tag:yaml.org,2002:merge"
-"""`<<`; what it brings in may well be overridden."""
+def told_apart(loaded: Sequence[Loaded]) -> Sequence[Loaded]:
+    """What was loaded; raises WrongFiles where two are the same automation."""
+    first: dict[str, Loaded] = {}
+    for each in loaded:
+        earlier = first.setdefault(each.automation.id, each)
+        if earlier is not each:
+            told = f"{each.automation.id} is there twice: {earlier.source.file} has it too"
+            raise WrongFiles(each.source.located(Mistake("name", told)))
+    return loaded
 
 
 @app.command("list")

@@ -1,6 +1,7 @@
 """What the commands share: settings of a running stack, tables, JSON."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, TypeVar
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.documents import WrongFiles
 from headrace.embedded import running_stack, settings_with
 from headrace.engine.plain import dumps
 from headrace.settings import Settings, load_settings
@@ -76,13 +78,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def print_lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of one line a row, as wide as it must be: to copy ids from, and for other programs to read."""
-    cells = [list(columns), *([_one_line(shown(cell)) for cell in row] for row in rows)]
+    cells = [list(columns), *([one_line(shown(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _one_line(text: str) -> str:
+def print_located(error: WrongFiles) -> None:
+    """The mistakes of automation files as compilers print theirs, so that an editor finds each place."""
+    for each in error.located:
+        print(one_line(str(each)), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The text without what would leave its line, or make a terminal do something."""
     # A key is whatever a publisher chose: a line break, or codes that a terminal would obey.
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 

@@ -3,15 +3,16 @@
 from enum import StrEnum
 from typing import Annotated
 
+import orjson
 import typer
 
 from headrace.cli.output import Json, connected_settings, console, print_json, print_table
-from headrace.contracts.automation import Automation
 from headrace.contracts.jobs import Job
 from headrace.contracts.rows import RowChange
 from headrace.contracts.runs import run_schema
 from headrace.contracts.topics import TOPICS
 from headrace.installation import topic_specs
+from headrace.schema import automation_schema
 from headrace.streams.admin import make_topics
 
 
@@ -47,9 +48,10 @@ def topics(
 def schema(document: Annotated[Document, typer.Argument()] = Document.AUTOMATION) -> None:
     """The JSON Schema of an automation (for editors), or of a message."""
     schemas = {
-        Document.AUTOMATION: lambda: Automation.model_json_schema(by_alias=True),
+        Document.AUTOMATION: automation_schema,
         Document.JOB: Job.model_json_schema,
         Document.ROW: RowChange.model_json_schema,
         Document.RUN: run_schema,
     }
-    print_json(schemas[document]())
+    # A file of an editor's, and of a repository: it is read, and compared.
+    print(orjson.dumps(schemas[document](), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())

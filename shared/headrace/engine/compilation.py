@@ -64,6 +64,7 @@ from headrace.language import (
     Value,
     compile_condition,
     compile_value,
+    placed,
 )
 from headrace.language.values import to_time
 
@@ -333,14 +334,14 @@ class _Compiler:
         try:
             return compile_condition(source, roots=RUN_ROOTS, path=path)
         except LanguageError as error:
-            self._wrong(error.path, error.message)
+            self._wrong(error.path, placed(error))
             return None
 
     def _value(self, source: object, path: str, guard: Guard | None = None) -> Value | None:
         try:
             return compile_value(source, roots=RUN_ROOTS, path=path, guard=guard)
         except LanguageError as error:
-            self._wrong(error.path, error.message)
+            self._wrong(error.path, placed(error))
             return None
 
 

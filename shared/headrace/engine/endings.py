@@ -5,7 +5,7 @@ from typing import Literal
 
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult, StepStatus
 from headrace.engine.errors import StepError, StepTimeout
-from headrace.engine.plan import PlannedAwaiting, PlannedStep
+from headrace.engine.plan import PlannedAwaiting, PlannedStep, PlannedStub
 from headrace.engine.run import Run
 
 Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "replayed", "halted"]
@@ -46,7 +46,8 @@ def after_failure(step: PlannedStep, error: ErrorInfo) -> Ending | None:
     """What the step's policy makes of it; by default what may pass, of a call to others, is tried again later."""
     policy = step.on_error
     if policy is None:
-        policy = "retry" if isinstance(step, PlannedAwaiting) and error["retryable"] else "contain"
+        acting = step.stands_for if isinstance(step, PlannedStub) else step
+        policy = "retry" if isinstance(acting, PlannedAwaiting) and error["retryable"] else "contain"
     if policy == "contain":
         return None
     return "error" if policy == "stop" else "gave_up"

@@ -1,9 +1,7 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import cast
 
 from headrace.contracts.automation.values import LONGEST_S, seconds
 from headrace.contracts.cloudevents import Event, event_headers
@@ -24,7 +22,6 @@ from headrace.engine.plan import (
     PlannedPure,
     PlannedSet,
     PlannedStop,
-    PlannedStub,
     PlannedWait,
 )
 from headrace.engine.publications import Publication
@@ -139,7 +136,7 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
 
 async def do_delay(run: Run, step: PlannedDelay, result: StepResult) -> Ending | None:
     """Lets a short time pass; a longer one would park the run."""
-    until = _until(run, step)
+    until = end_of(run, step)
     result["inputs"] = {"until": until}
     clock = run.ports.clock
     pause = (until - clock.now()).total_seconds()
@@ -154,7 +151,8 @@ async def do_delay(run: Run, step: PlannedDelay, result: StepResult) -> Ending |
     return None
 
 
-def _until(run: Run, step: PlannedDelay) -> datetime:
+def end_of(run: Run, step: PlannedDelay) -> datetime:
+    """When the delay is over; raises StepError `bad_input`."""
     if step.seconds is not None:
         value = step.seconds.render(run.scope)
         try:
@@ -174,20 +172,6 @@ def do_wait(run: Run, step: PlannedWait, result: StepResult) -> None:
     """Would park the run until the event comes."""
     result["inputs"] = run.mask.value({"type": step.type, "key": step.key.render(run.scope)})
     raise cannot_park("`wait_for_event`")
-
-
-def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
-    """Gives what a test run is told; its inputs are rendered as those of the step that it stands for."""
-    result["inputs"] = run.mask.value(step.fields.render(run.scope))
-    error = step.outputs.get("error")
-    if isinstance(error, Mapping):
-        told = cast("Mapping[str, object]", error)
-        raise StepError(
-            str(told.get("type", "stubbed")),
-            str(told.get("message", "the stub is an error")),
-            retryable=bool(told.get("retryable", False)),
-        )
-    finished(run, step, result, {"success": True, **step.outputs})
 
 
 def cannot_park(what: str) -> StepError:

@@ -43,6 +43,7 @@ from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
 from headrace.engine.replay import decided, replayed, unknown_outcome, written_down
 from headrace.engine.run import Run, Started, never
+from headrace.engine.stubs import do_stub
 from headrace.engine.together import together
 from headrace.language import TemplateError
 
@@ -197,7 +198,7 @@ class Orchestrator:
             case PlannedWait():
                 leaves.do_wait(run, step, result)
             case PlannedStub():
-                leaves.do_stub(run, step, result)
+                do_stub(run, step, result)
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:
             # Computing cannot be interrupted; that it took too long is said afterwards.
             raise StepTimeout(step.timeout)

@@ -135,10 +135,20 @@ class PlannedWait(_Planned):
 
 @dataclass(frozen=True, slots=True)
 class PlannedStub(_Planned):
-    """Stands for a step that a test run does not do; `inputs` are those that the step would have had."""
+    """Stands for a step that a test run does not do: its inputs are rendered and checked as if it were.
 
-    fields: Fields
-    outputs: Mapping[str, object]
+    `answers` are its outputs, or `{"error": {"type", "message", "retryable"}}`: one for each iteration of the loop
+    around it, of which the last one repeats.
+    """
+
+    stands_for: "Stubbable"
+    answers: tuple[Mapping[str, object], ...]
+
+
+Stubbable: TypeAlias = PlannedPure | PlannedAwaiting | PlannedCall | PlannedDelay | PlannedWait
+"""Steps in whose place a stub can be: those that decide where the run goes are what a test run is for."""
+
+STUBBABLE = (PlannedPure, PlannedAwaiting, PlannedCall, PlannedDelay, PlannedWait)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,13 @@ class LanguageError(ValueError):
         super().__init__(f"{path}: {place}{message}")
 
 
+def placed(error: LanguageError) -> str:
+    """The message, with the line and column of the template where they are known."""
+    if error.line is None or error.column is None:
+        return error.message
+    return f"{error.message} (line {error.line}, column {error.column} of the template)"
+
+
 class TemplateError(Exception):
     """A template failed on this run's data; it becomes the step's error and never text."""
 

@@ -156,6 +156,11 @@ def _compile_value(value: object, roots: frozenset[str], path: str, guard: Guard
     return Value(lambda scope: constant, True)
 
 
+def syntax(source: str, path: str) -> nodes.Template:
+    """The syntax tree of a template; raises LanguageError where it cannot be parsed."""
+    return _parse(source, path)
+
+
 def _parse(source: str, path: str) -> nodes.Template:
     try:
         _check_brackets(source, path)

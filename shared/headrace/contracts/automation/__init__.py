@@ -3,7 +3,7 @@
 Templates and conditions stay text here; `headrace.engine` and `headrace.matching` compile them.
 """
 
-from headrace.contracts.automation.document import Automation, LiveAutomation, TestCase, parse_automation
+from headrace.contracts.automation.document import Automation, Expectation, LiveAutomation, TestCase, parse_automation
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.mistakes import DocumentError, Mistake
 from headrace.contracts.automation.steps import (
@@ -51,6 +51,7 @@ __all__ = [
     "DocumentError",
     "Duration",
     "EventTrigger",
+    "Expectation",
     "Field",
     "Fields",
     "FilterStep",

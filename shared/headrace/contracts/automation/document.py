@@ -19,11 +19,19 @@ MAX_DEPTH = 100
 
 
 class Expectation(Part):
-    """What a test case must come to; of steps only what is named is compared, by id."""
+    """What a test case must come to; only what is named is compared.
 
+    A step is named by its id, at any depth. Inside of a loop `leg` means each iteration, `leg[2]` the third, `leg[0.2]`
+    the third of the inner loop in the first of the outer. Of its result (`status`, `branch`, `inputs`, `outputs`,
+    `error`) what is named must be there; null says that the step is not done.
+    """
+
+    fires: bool = True
+    """Whether the event makes a run at all."""
     status: RunStatus | None = None
-    steps: dict[str, dict[str, object]] = field(default_factory=dict)
+    steps: dict[str, dict[str, object] | None] = field(default_factory=dict)
     collected: object = None
+    """The run's answer, the whole of it."""
     error: str | None = None
     """The type of the run's first error."""
 

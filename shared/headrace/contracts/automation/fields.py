@@ -23,7 +23,7 @@ def _short(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-Fields = Mapping[str, Annotated[Field, BeforeValidator(_short)]]
+Fields = Mapping[str, Annotated[Field, BeforeValidator(_short, json_schema_input_type=FieldType | Field)]]
 """By name; `name: text` is short for `name: {type: text}`."""
 
 

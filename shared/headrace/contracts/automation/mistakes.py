@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,7 +31,7 @@ class DocumentError(ValueError):
 
 def mistakes_of(error: ValidationError, *parts: type[BaseModel]) -> Iterator[Mistake]:
     """pydantic's complaints about a document whose outermost models are `parts`."""
-    found = error.errors(include_url=False, include_input=False)
+    found = error.errors(include_url=False)
     for mistake in found:
         inner = any(other["loc"][: len(mistake["loc"])] == mistake["loc"] for other in found if other is not mistake)
         if inner and mistake["type"] == "too_short":
@@ -40,6 +40,11 @@ def mistakes_of(error: ValidationError, *parts: type[BaseModel]) -> Iterator[Mis
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
             message = "unknown name" + _suggestion(str(location[-1]), parts)
+        elif mistake["type"] == "step_kind":
+            message += _about_kinds(mistake["input"])
+        elif mistake["type"] == "union_tag_invalid" and location == ["trigger"]:
+            given = str(mistake.get("ctx", {}).get("tag"))
+            message = f"unknown trigger type {given[:64]!r}; {_nearest(given, TRIGGER_TYPES)}"
         yield Mistake(dotted(location), message)
 
 
@@ -57,6 +62,23 @@ def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
 
 
 _TAG = "\0tag"
+
+
+def _about_kinds(step: object) -> str:
+    if not isinstance(step, dict):
+        return ""
+    names = [str(name) for name in cast(dict[object, object], step)]
+    kinds = [name for name in names if name in KINDS]
+    if kinds:
+        return f"; this one has {' and '.join(kinds)}"
+    known = {field.alias or name for name, field in STEP_PARTS[0].model_fields.items()}
+    close = [f"`{near[0]}`" for name in names if name not in known and (near := get_close_matches(name, KINDS, n=1))]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"there are {', '.join(known)}"
 
 
 def _suggestion(name: str, parts: Sequence[type[BaseModel]]) -> str:

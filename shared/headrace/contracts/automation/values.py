@@ -10,6 +10,10 @@ StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63
 ConditionSource = str | bool | dict[str, object]
 """A template's text, or a filter object."""
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+DurationText = Annotated[str, StringConstraints(pattern=f"^{_DURATION.pattern}$")]
+"""For editors: as an author writes it."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 LONGEST_S = 30 * 86400.0
@@ -20,16 +24,17 @@ def seconds(text: object) -> object:
     """`"1.5s"`, `"10m"`, `"2d"` as seconds; numbers are seconds already. Raises ValueError for other text."""
     if not isinstance(text, str):
         return text
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise ValueError("expected a duration such as 500ms, 30s, 10m, 2h or 1d")
     return float(found[1]) * _UNITS[found[2]]
 
 
-Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=LONGEST_S)]
+_Seconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
+Duration = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
 
 
 class Part(BaseModel):
     """A part of a document: an unknown name is a mistake, and nothing changes after validation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,88 @@
+"""`lint`: what validation cannot find."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from headrace.cli.output import Json, UsageError, one_line, print_json
+from headrace.contracts.automation import DocumentError
+from headrace.documents import SUFFIXES, Loaded, Located, files_in, load_file
+from headrace.linting import Severity, lint
+
+INVALID = "invalid"
+"""The rule of findings that are mistakes of a document: `apply` would refuse it."""
+
+
+class _Line(NamedTuple):
+    file: str
+    line: int | None
+    column: int | None
+    severity: Severity
+    rule: str
+    automation: str | None
+    path: str
+    message: str
+    remedy: str | None
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        path = f"{self.path}: " if self.path else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return one_line(f"{place}: {self.severity}: {path}{self.message}{remedy} [{self.rule}]")
+
+
+def lint_files(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or directories of them.")], as_json: Json = False
+) -> None:
+    """Find what validation cannot: unknown step outputs, unreachable branches, plain secrets, cycles and more.
+
+    Cycles are sought among all automations given. Exit codes: 0 nothing but warnings, 1 errors, 2 wrong usage.
+    """
+    loaded: list[Loaded] = []
+    wrong: list[Located] = []
+    try:
+        for file in files_in(paths):
+            found, mistakes = load_file(file)
+            loaded += found
+            wrong += mistakes
+    except DocumentError as error:
+        raise UsageError(str(error)) from None
+    if not loaded and not wrong:
+        named = ", ".join(map(str, paths))
+        raise UsageError(f"{named}: no automation found (files ending in {', '.join(SUFFIXES)})")
+    lines = sorted((*_mistakes(wrong), *_findings(loaded)), key=lambda each: (each.file, each.line or 0, each.rule))
+    if as_json:
+        print_json([each._asdict() for each in lines])
+    else:
+        for each in lines:
+            print(each)
+        errors = sum(each.severity == "error" for each in lines)
+        print(f"{len(loaded)} automations: {errors} errors, {len(lines) - errors} warnings")
+    raise typer.Exit(1 if any(each.severity == "error" for each in lines) else 0)
+
+
+def _mistakes(wrong: Sequence[Located]) -> Iterator[_Line]:
+    for each in wrong:
+        line, column = each.place or (None, None)
+        path, message = each.mistake
+        yield _Line(str(each.file), line, column, "error", INVALID, None, path, message, None)
+
+
+def _findings(loaded: Sequence[Loaded]) -> Iterator[_Line]:
+    sources = {each.automation.id: each.source for each in loaded}
+    for found in lint([each.automation for each in loaded]):
+        source = sources[found.automation]
+        line, column = source.place(found.path)
+        yield _Line(
+            str(source.file),
+            line,
+            column,
+            found.severity,
+            found.rule,
+            found.automation,
+            found.path,
+            found.message,
+            found.remedy,
+        )

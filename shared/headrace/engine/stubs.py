@@ -1,0 +1,224 @@
+"""Test runs: the same plan and the same flow, with stubs in the place of steps that would leave the run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import cast
+
+from headrace.contracts.runs import StepResult
+from headrace.engine.endings import finished
+from headrace.engine.errors import StepError
+from headrace.engine.leaves import end_of
+from headrace.engine.plan import (
+    STUBBABLE,
+    Plan,
+    PlannedAwaiting,
+    PlannedBranch,
+    PlannedCall,
+    PlannedDelay,
+    PlannedLoop,
+    PlannedParallel,
+    PlannedPure,
+    PlannedStep,
+    PlannedStub,
+    PlannedWait,
+    Stubbable,
+    awaits,
+    has_effects,
+    lists_in,
+)
+from headrace.engine.ports import SystemClock
+from headrace.engine.run import Run
+
+NOT_ALLOWED = "not_allowed"
+"""The type of the error of a step that a test run does not do."""
+
+
+_OUTSIDE = ("at_least_once", "at_most_once")
+"""Effects of steps that call others. It is the step's own word that counts, not its use's: what only reads elsewhere
+leaves the run, too."""
+
+
+class StubError(ValueError):
+    """Stubs that cannot be meant; the message names the step, why, and what would be understood."""
+
+
+class JumpingClock(SystemClock):
+    """The machine's clocks, but delays pass at once: `now` is then as far ahead as they were long.
+
+    With `begins` the wall clock begins at that time rather than now.
+    """
+
+    def __init__(self, begins: datetime | None = None) -> None:
+        self._ahead = timedelta(0) if begins is None else begins - super().now()
+
+    def now(self) -> datetime:
+        """The wall clock's time after all jumps: aware, UTC."""
+        return super().now() + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """`seconds` pass."""
+        self._ahead += timedelta(seconds=seconds)
+
+
+def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
+    """The plan with stubs, by step id, for steps at any depth; raises StubError.
+
+    A stub is the step's outputs, or `{"error": {"type", "message", "retryable"}}`; a list of such is one for each
+    iteration of the loop around the step, of which the last repeats.
+    """
+    steps = {step.id: step for step in _all(plan.steps)}
+    for id in stubs:
+        _refuse_unknown(id, steps)
+    answers = {id: _answers(id, stub) for id, stub in stubs.items()}
+
+    def change(step: PlannedStep) -> PlannedStep:
+        found = answers.get(step.id)
+        return step if found is None or not isinstance(step, STUBBABLE) else stub_for(step, found)
+
+    return _changed(plan, change)
+
+
+def within_the_run(plan: Plan, *, allow_effects: bool) -> Plan:
+    """The plan as a test run does it: whatever would leave the run, and has no stub, fails as `not_allowed`.
+
+    With `allow_effects` outside calls are made. Waiting for others is never possible; delays pass at once.
+    """
+
+    def change(step: PlannedStep) -> PlannedStep:
+        if isinstance(step, PlannedDelay):
+            return stub_for(step, ({},))
+        if isinstance(step, PlannedWait) or (isinstance(step, PlannedCall) and step.wait):
+            return _refusal(step, f"a test run waits for nobody; give it a stub (--stub {step.id}=JSON)")
+        if isinstance(step, PlannedAwaiting) and step.step.effect in _OUTSIDE and not allow_effects:
+            return _refusal(step, f"not allowed in a test run; give --stub {step.id}=JSON or --allow-effects")
+        return step
+
+    return _changed(plan, change)
+
+
+def stub_for(step: Stubbable, answers: tuple[Mapping[str, object], ...]) -> PlannedStub:
+    """What stands in the place of `step`."""
+    return PlannedStub(
+        id=step.id,
+        use=step.use,
+        name=step.name,
+        path=step.path,
+        position=step.position,
+        names=step.names,
+        when=step.when,
+        timeout=step.timeout,
+        on_error=step.on_error,
+        stands_for=step,
+        answers=answers,
+    )
+
+
+def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
+    """Renders and checks the inputs of the step that it stands for, and gives what the test run is told."""
+    known = _inputs(run, step.stands_for, result)
+    index = run.scope.roots.get("item_index")
+    number = index if isinstance(index, int) else 0
+    answer = step.answers[min(number, len(step.answers) - 1)]
+    error = answer.get("error")
+    if isinstance(error, Mapping):
+        told = cast("Mapping[str, object]", error)
+        raise StepError(
+            str(told.get("type", "stubbed")),
+            str(told.get("message", "the stub is an error")),
+            retryable=told.get("retryable") is True,
+        )
+    finished(run, step, result, {"success": True, **known, **answer})
+
+
+def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, object]:
+    """Records the inputs as the step would; answers the outputs that follow from them. Raises what it would."""
+    match step:
+        case PlannedPure() | PlannedAwaiting():
+            rendered = step.fields.render(run.scope)
+            result["inputs"] = step.step.stored(rendered)
+            step.step.bind(rendered)
+        case PlannedCall():
+            fields = step.fields.render(run.scope)
+            result["inputs"] = {"automation": step.automation, "fields": fields}
+        case PlannedWait():
+            result["inputs"] = {"type": step.type, "key": step.key.render(run.scope)}
+        case PlannedDelay():
+            until = end_of(run, step)
+            result["inputs"] = {"until": until}
+            _pass(run, until)
+            return {"until": until}
+    return {}
+
+
+def _pass(run: Run, until: datetime) -> None:
+    clock = run.ports.clock
+    if isinstance(clock, JumpingClock):
+        clock.jump(max(0.0, (until - clock.now()).total_seconds()))
+
+
+def _refusal(step: Stubbable, message: str) -> PlannedStub:
+    return stub_for(step, ({"error": {"type": NOT_ALLOWED, "message": message, "retryable": False}},))
+
+
+def _refuse_unknown(id: str, steps: Mapping[str, PlannedStep]) -> None:
+    step = steps.get(id)
+    if step is None:
+        close = get_close_matches(id, steps, n=1)
+        raise StubError(
+            f"stub {id!r}: no step has this id; " + (f"did you mean `{close[0]}`?" if close else _list(steps))
+        )
+    if not isinstance(step, STUBBABLE):
+        raise StubError(f"stub {id!r}: a step of kind `{step.use}` decides where the run goes, and is always done")
+
+
+def _list(steps: Mapping[str, PlannedStep]) -> str:
+    return "stubs can be given for " + (
+        ", ".join(id for id, step in steps.items() if isinstance(step, STUBBABLE)) or "none"
+    )
+
+
+def _answers(id: str, stub: object) -> tuple[Mapping[str, object], ...]:
+    answers: list[object] = cast("list[object]", stub) if isinstance(stub, list) else [stub]
+    if not answers or not all(isinstance(answer, Mapping) for answer in answers):
+        raise StubError(f'stub {id!r}: expected an object of outputs, {{"error": {{…}}}}, or a list of these')
+    for answer in cast("list[Mapping[str, object]]", answers):
+        error = answer.get("error", _NO_ERROR)
+        if not isinstance(error, Mapping):
+            raise StubError(f"stub {id!r}: its error is an object of type, message and retryable")
+        unknown = set(cast("Mapping[str, object]", error)) - _ERROR_NAMES
+        if unknown:
+            raise StubError(f"stub {id!r}: an error has type, message and retryable, not {', '.join(sorted(unknown))}")
+    return tuple(cast("list[Mapping[str, object]]", answers))
+
+
+_NO_ERROR: Mapping[str, object] = {}
+_ERROR_NAMES = frozenset(("type", "message", "retryable"))
+
+
+def _all(steps: Sequence[PlannedStep]) -> Sequence[PlannedStep]:
+    return [each for step in steps for each in (step, *(found for inner in lists_in(step) for found in _all(inner)))]
+
+
+def _changed(plan: Plan, change: Callable[[PlannedStep], PlannedStep]) -> Plan:
+    steps = _changed_steps(plan.steps, change)
+    return replace(plan, steps=steps, awaits=awaits(steps), has_effects=has_effects(steps))
+
+
+def _changed_steps(
+    steps: Sequence[PlannedStep], change: Callable[[PlannedStep], PlannedStep]
+) -> tuple[PlannedStep, ...]:
+    return tuple(_changed_step(step, change) for step in steps)
+
+
+def _changed_step(step: PlannedStep, change: Callable[[PlannedStep], PlannedStep]) -> PlannedStep:
+    match step:
+        case PlannedBranch():
+            return replace(step, ways=tuple(replace(w, steps=_changed_steps(w.steps, change)) for w in step.ways))
+        case PlannedLoop():
+            return replace(step, steps=_changed_steps(step.steps, change))
+        case PlannedParallel():
+            return replace(step, strands=tuple((name, _changed_steps(each, change)) for name, each in step.strands))
+        case _:
+            return change(step)

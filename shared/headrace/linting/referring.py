@@ -1,0 +1,123 @@
+"""Rules about what templates refer to."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from headrace.contracts.automation import (
+    Automation,
+    BranchStep,
+    CallStep,
+    CollectStep,
+    DelayStep,
+    FilterStep,
+    LoopStep,
+    ParallelStep,
+    SetStep,
+    Step,
+    StopStep,
+    UseStep,
+    WaitStep,
+)
+from headrace.engine.steps.base import AwaitingStep, PureStep
+from headrace.linting.findings import RULES, Finding
+from headrace.linting.sites import Located, Use, located_steps, standing, uses
+
+StepTable = Mapping[str, PureStep | AwaitingStep]
+
+
+def referring(automation: Automation, table: StepTable) -> Iterator[Finding]:
+    """Unknown steps and outputs, and steps that are not done before they are named."""
+    steps = located_steps(automation)
+    names = _names(steps)
+    for located in steps:
+        for use in uses(located):
+            root, *rest = use.parts
+            if root in names and rest:
+                yield from _judged(automation, use, names[root], table)
+
+
+_Names = Mapping[str, list[Located]]
+
+
+def _names(steps: list[Located]) -> Mapping[str, _Names]:
+    """By root, the steps by the names they have there."""
+    by_id, by_name, by_any = dict[str, list[Located]](), dict[str, list[Located]](), dict[str, list[Located]]()
+    for position, located in enumerate(steps, 1):
+        id, name = located.step.id, located.step.name
+        by_id[id] = [located]
+        by_name.setdefault(name or id, []).append(located)
+        for alias in {str(position), id, name or id}:
+            by_any.setdefault(alias, []).append(located)
+    # An id means its step, whatever others are called.
+    return {"steps": {**by_any, **by_id}, "stepsById": by_id, "stepsByName": by_name}
+
+
+def _judged(automation: Automation, use: Use, names: _Names, table: StepTable) -> Iterator[Finding]:
+    root, name, *rest = use.parts
+    if root == "steps" and name == "0":
+        return
+    targets = names.get(name)
+    if targets is None:
+        close = get_close_matches(name, names, n=1)
+        remedy = f"did you mean `{root}.{close[0]}`?" if close else f"the steps are {', '.join(_ids(names))}"
+        yield _finding("unknown-step", automation, use, f"no step is called {name!r}", remedy)
+        return
+    if len(targets) > 1:
+        return  # which of them it is depends on the run
+    (target,) = targets
+    found = standing(use, target)
+    if found == "not_before":
+        told = f"step {target.step.id!r} is not done before this: the value is always empty"
+        yield _finding("not-before", automation, use, told, "move one of the two, or name an earlier step")
+    elif found == "other_branch":
+        told = f"step {target.step.id!r} is in another branch or list: the value is always empty"
+        yield _finding("other-branch", automation, use, told, "use it after the two have come together")
+    known = outputs_of(target.step, table)
+    if rest and known is not None and rest[0] not in known:
+        close = get_close_matches(rest[0], known, n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else f"its outputs are {', '.join(sorted(known))}"
+        told = f"step {target.step.id!r} ({_kind(target.step)}) has no output {rest[0]!r}"
+        yield _finding("unknown-output", automation, use, told, remedy)
+
+
+def outputs_of(step: Step, table: StepTable) -> frozenset[str] | None:
+    """The names of a step's outputs; None where nobody can say."""
+    known: frozenset[str] | None
+    match step:
+        case UseStep():
+            known = frozenset(table[step.use].outputs) if step.use in table else None
+        case BranchStep():
+            known = frozenset(("branch",))
+        case LoopStep():
+            known = frozenset(("items", "iterations", "summary"))
+        case ParallelStep():
+            known = frozenset(("failed",))
+        case FilterStep():
+            known = frozenset(("result",))
+        case CollectStep():
+            known = frozenset(("value",))
+        case SetStep():
+            known = frozenset(step.set)
+        case StopStep():
+            known = frozenset(("message",))
+        case DelayStep():
+            known = frozenset(("until",))
+        case CallStep():
+            # Awaited it gives what the other automation collects.
+            known = None if step.call.wait else frozenset(("automation", "run_id"))
+        case WaitStep():
+            known = None
+    return None if known is None else known | {"success", "error"}
+
+
+def _kind(step: Step) -> str:
+    return step.use if isinstance(step, UseStep) else type(step).__name__.removesuffix("Step").lower()
+
+
+def _ids(names: _Names) -> list[str]:
+    return [name for name in names if not name.isdigit()]
+
+
+def _finding(rule: str, automation: Automation, use: Use, message: str, remedy: str) -> Finding:
+    shown = ".".join(use.parts)
+    return Finding(rule, RULES[rule].severity, automation.id, use.path, f"{{{{ {shown} }}}}: {message}", remedy)

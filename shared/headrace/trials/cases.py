@@ -1,0 +1,166 @@
+"""Test cases beside an automation: what they expect, compared with what came of the event."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import NamedTuple, cast
+
+import orjson
+
+from headrace.contracts.automation import Automation, Expectation, TestCase, walk
+from headrace.contracts.runs import RunRecord, StepResult
+from headrace.engine import StepCrashed
+from headrace.engine.plain import dumps
+from headrace.engine.stubs import StubError
+from headrace.trials.events import BadTrialEvent, NotFired
+from headrace.trials.running import Trial, Tried, try_automation
+
+CASE_TIME = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""Of a test case's event that names none: a case gives the same on any day."""
+
+
+class Difference(NamedTuple):
+    """One thing that is not as expected; both sides as text."""
+
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """A case that was tried: as expected where there are no differences. `seconds` is how long it took."""
+
+    automation: str
+    case: TestCase
+    differences: Sequence[Difference]
+    tried: Tried | NotFired | None
+    seconds: float = 0.0
+
+
+def try_case(automation: Automation, case: TestCase) -> CaseResult:
+    """Tries one case; what is wrong with the case itself is a difference as well."""
+    try:
+        tried = try_automation(automation, Trial(case.event, case.stubs), CASE_TIME)
+    except (BadTrialEvent, StubError) as error:
+        return CaseResult(automation.id, case, (Difference("the case", "a case that can be tried", str(error)),), None)
+    except StepCrashed as error:
+        return CaseResult(automation.id, case, (Difference("the run", "an end", error.message),), None)
+    if isinstance(tried, NotFired):
+        differences = list(_not_fired(case.expect, tried))
+        return CaseResult(automation.id, case, differences, tried)
+    differences = list(_compared(automation, case.expect, tried))
+    seconds = tried.record["duration_ms"] / 1000.0
+    return CaseResult(automation.id, case, differences, tried, seconds)
+
+
+def _not_fired(expect: Expectation, found: NotFired) -> Iterator[Difference]:
+    if expect.fires or found.is_error:
+        yield Difference("the trigger", "a run" if expect.fires else "no run", f"none: {found.reason}")
+
+
+def _compared(automation: Automation, expect: Expectation, tried: Tried) -> Iterator[Difference]:
+    record = tried.record
+    if not expect.fires:
+        yield Difference("the trigger", "no run", f"one that ended {record['status']}")
+        return
+    error = record["error"]
+    if expect.status is not None and expect.status != record["status"]:
+        because = f" ({error['type']}: {error['message']})" if error else ""
+        yield Difference("status", expect.status, f"{record['status']}{because}")
+    if expect.error is not None:
+        found = "no error" if error is None else error["type"]
+        if found != expect.error:
+            yield Difference("error", expect.error, found)
+    if "collected" in expect.model_fields_set:
+        if "collected" not in record:
+            yield Difference("collected", _shown(_plain(expect.collected)), "nothing was collected")
+        else:
+            yield from _beyond(_plain(expect.collected), record.get("collected"), "collected", exactly=True)
+    known = {step.id for step in walk(automation.steps)}
+    for name, wanted in expect.steps.items():
+        yield from _step(name, wanted, known, record)
+
+
+_STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)(?:\[(\d+(?:\.\d+)*)])?$")
+"""A step's id, and with it the iteration, those of loops around it first: `leg`, `leg[2]`, `leg[0.2]`."""
+
+
+def _step(name: str, wanted: Mapping[str, object] | None, known: set[str], record: RunRecord) -> Iterator[Difference]:
+    what = f"steps.{name}"
+    parsed = _STEP.match(name)
+    if parsed is None or parsed[1] not in known:
+        close = get_close_matches(name if parsed is None else parsed[1], known, n=1)
+        told = "no step of this id" + (f"; did you mean {close[0]}?" if close else "")
+        yield Difference(what, "a step's id, such as leg or leg[2]", told)
+        return
+    found = [(at, step) for at, step in _results(record["steps"]) if step["id"] == parsed[1]]
+    if parsed[2] is not None:
+        found = [(at, step) for at, step in found if at == parsed[2]]
+    if wanted is None:
+        if found:
+            yield Difference(what, "not to be done", f"done: {found[0][1]['status']}")
+        return
+    if not found:
+        yield Difference(what, _shown(_plain(wanted)), "not done (or its loop keeps fewer iterations)")
+    for at, step in found:
+        # Without an iteration it is said of each.
+        place = f"{what}[{at}]" if at and parsed[2] is None else what
+        yield from _beyond(_plain(wanted), _facts(step), place)
+
+
+def _results(steps: Sequence[StepResult], inside: str = "") -> Iterator[tuple[str, StepResult]]:
+    """All results, each with the iterations around it."""
+    for step in steps:
+        number = step.get("iteration")
+        at = inside if number is None else f"{inside}.{number}" if inside else str(number)
+        yield at, step
+        yield from _results(step.get("children", []), at)
+
+
+def _facts(step: StepResult) -> Mapping[str, object]:
+    outputs = step.get("outputs")
+    branch = cast(Mapping[str, object], outputs).get("branch") if isinstance(outputs, Mapping) else None
+    return {**step, "branch": branch}
+
+
+def _beyond(wanted: object, found: object, what: str, *, exactly: bool = False) -> Iterator[Difference]:
+    """Where `found` is not what is wanted: of objects only the names that are wanted are looked at."""
+    if isinstance(wanted, dict) and isinstance(found, Mapping):
+        names, there = cast(dict[str, object], wanted), cast(Mapping[str, object], found)
+        for name, value in names.items():
+            if name in there:
+                yield from _beyond(value, there[name], f"{what}.{name}", exactly=exactly)
+            else:
+                yield Difference(f"{what}.{name}", _shown(value), "nothing")
+        if exactly:
+            for name in there.keys() - names.keys():
+                yield Difference(f"{what}.{name}", "nothing", _shown(there[name]))
+    elif isinstance(wanted, list) and isinstance(found, list):
+        items, others = cast(list[object], wanted), cast(list[object], found)
+        if len(items) != len(others):
+            yield Difference(f"{what} (length)", str(len(items)), f"{len(others)}: {_shown(others)}")
+            return
+        for number, (item, other) in enumerate(zip(items, others, strict=True)):
+            yield from _beyond(item, other, f"{what}.{number}", exactly=exactly)
+    elif isinstance(wanted, bool) != isinstance(found, bool) or wanted != found:
+        yield Difference(what, _shown(cast(object, wanted)), _shown(found))
+
+
+def _plain(value: object) -> object:
+    """As JSON has it: what is found is JSON, and YAML's dates are none."""
+    return orjson.loads(dumps(value))
+
+
+LONGEST = 300
+"""Characters of a side of a difference."""
+
+
+def _shown(value: object) -> str:
+    text = dumps(value).decode()
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -1,0 +1,343 @@
+"""Test runs on this machine: the real matcher and engine, nothing outside touched, said so where it would be."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from headrace.cli.app import app
+from headrace.contracts.automation import Automation, parse_automation
+from headrace.documents import check
+from headrace.engine.stubs import StubError
+from headrace.trials import BadTrialEvent, NotFired, Trial, Tried, try_automation, try_case
+
+pytestmark = pytest.mark.unit
+
+AT = datetime(2013, 1, 1, 12, tzinfo=UTC)
+CALL = {"id": "page", "use": "http.request", "with": {"url": "https://example.org/", "headers": {"X-Token": "s3cret"}}}
+LOG = {"id": "after", "use": "log", "with": {"text": "{{ steps.page.status }}"}}
+EVENT = {"type": "event", "event": "order.placed"}
+
+
+def automation(*steps: dict[str, Any], **more: Any) -> Automation:
+    document = parse_automation({"name": "a", "app": "shop", "trigger": EVENT, "steps": list(steps), **more})
+    check(document)
+    return document
+
+
+def tried(document: Automation, event: object = None, **more: Any) -> Tried:
+    found = try_automation(document, Trial({} if event is None else event, **more), AT)
+    assert isinstance(found, Tried)
+    return found
+
+
+def step(found: Tried, id: str) -> Any:
+    return next(each for each in found.record["steps"] if each["id"] == id)
+
+
+def test_an_outside_call_without_a_stub_is_refused_and_the_way_out_is_named() -> None:
+    found = tried(automation(CALL, LOG))
+    assert step(found, "page")["error"] == {
+        "type": "not_allowed",
+        "message": "not allowed in a test run; give --stub page=JSON or --allow-effects",
+        "retryable": False,
+    }
+    assert (found.record["status"], step(found, "after")["status"]) == ("error", "success")
+
+
+def test_a_stub_gives_the_outputs_and_its_inputs_are_rendered_checked_and_masked() -> None:
+    found = tried(automation(CALL, LOG), stubs={"page": {"status": 200}})
+    assert step(found, "after")["inputs"] == {"text": 200}
+    assert step(found, "page")["inputs"]["url"] == "https://example.org/"
+    assert "s3cret" not in str(found.record)
+    bad = automation({**CALL, "with": {"url": "{{ trigger.data.url }}"}})
+    found = tried(bad, {"data": {"url": "no url"}}, stubs={"page": {"status": 200}})
+    assert found.record["error"] is not None
+    assert found.record["error"]["type"] == "bad_input"
+
+
+@pytest.mark.parametrize(("retryable", "status"), [(True, "dead_lettered"), (False, "error")])
+def test_a_stubbed_error_ends_the_run_as_the_real_one_would(retryable: bool, status: str) -> None:
+    error = {"type": "http_status", "message": "it was 503", "retryable": retryable}
+    found = tried(automation(CALL), stubs={"page": {"error": error}})
+    assert step(found, "page")["error"] == error
+    assert found.record["status"] == status
+
+
+def test_a_list_of_stubs_is_one_for_each_iteration_and_the_last_repeats() -> None:
+    loop = {"id": "each", "loop": {"over": [1, 2, 3, 4]}, "steps": [CALL]}
+    found = tried(automation(loop), stubs={"page": [{"status": 200}, {"error": {"type": "x"}}, {"status": 202}]})
+    children = step(found, "each")["children"]
+    assert [child["outputs"].get("status") for child in children] == [200, None, 202, 202]
+
+
+@pytest.mark.parametrize(
+    ("stubs", "told"),
+    [
+        ({"pge": {}}, "stub 'pge': no step has this id; did you mean `page`?"),
+        ({"zzz": {}}, "stubs can be given for page, after"),
+        ({"way": {}}, "a step of kind `branch` decides where the run goes"),
+        ({"page": 200}, "expected an object of outputs"),
+        ({"page": []}, "expected an object of outputs"),
+        ({"page": {"error": "boom"}}, "its error is an object of type, message and retryable"),
+        ({"page": {"error": {"tpye": "x"}}}, "an error has type, message and retryable, not tpye"),
+    ],
+)
+def test_a_stub_that_cannot_be_meant_is_refused_even_where_the_event_does_not_fire(stubs: Any, told: str) -> None:
+    way = {"id": "way", "branch": [{"name": "all", "else": True, "steps": [LOG]}]}
+    with pytest.raises(StubError) as error:
+        try_automation(automation(CALL, way), Trial({"type": "other"}, stubs), AT)
+    assert told in str(error.value)
+
+
+def test_a_delay_passes_at_once_and_the_clock_is_then_as_far_ahead() -> None:
+    pauses = [{"id": f"p{n}", "delay": {"for": "2d"}} for n in range(2)]
+    found = tried(automation(*pauses, LOG))
+    begin = datetime.fromisoformat(step(found, "p0")["started_at"])
+    end = datetime.fromisoformat(step(found, "after")["started_at"])
+    assert timedelta(days=4) <= end - begin < timedelta(days=4, seconds=60)
+    assert datetime.fromisoformat(step(found, "p1")["outputs"]["until"]) - AT >= timedelta(days=4)
+
+
+WAITS = [
+    {"id": "page", "wait_for_event": {"type": "paid", "key": "{{ run.id }}", "timeout": "1d"}},
+    {"id": "page", "call": {"automation": "other", "wait": True}},
+]
+
+
+@pytest.mark.parametrize("waiting", WAITS, ids=["event", "call"])
+def test_whoever_waits_for_others_needs_a_stub_even_if_effects_are_allowed(waiting: dict[str, Any]) -> None:
+    found = tried(automation(waiting), allow_effects=True)
+    assert step(found, "page")["error"]["message"] == "a test run waits for nobody; give it a stub (--stub page=JSON)"
+    assert step(tried(automation(waiting, LOG), stubs={"page": {"status": 7}}), "after")["inputs"] == {"text": 7}
+
+
+def test_rows_are_kept_once_per_id_and_events_are_only_listed() -> None:
+    rows = [{"id": f"r{n}", "use": "row.create", "with": {"table": "t", "id": "1", "row": {"n": n}}} for n in range(2)]
+    told = {"id": "tell", "use": "event.publish", "with": {"type": "done", "data": {"n": 1}}}
+    call = {"id": "call", "call": {"automation": "other"}}
+    found = tried(automation(*rows, told, call))
+    assert [(row.table, row.id, row.row) for row in found.rows] == [("t", "1", {"n": 0})]
+    assert step(found, "r1")["error"]["type"] == "row_exists"
+    types = [dict(each.headers)["ce_type"] for each in found.published]
+    assert types == [b"done", b"headrace.called"]
+
+
+ROW = {"type": "row.updated", "table": "orders", "when": "{{ row.total > 10 }}", "only_if_changed": ["total"]}
+FIRED = [
+    (ROW, {"row": {"total": 20}, "old_row": {"total": 1}}, {"row": {"total": 20}, "changed": ["total"]}),
+    (ROW, {"op": "u", "before": {"total": 1}, "after": {"id": 7, "total": 20}}, {"id": "7", "old_row": {"total": 1}}),
+    ({"type": "row.deleted", "table": "orders"}, {"row": {"a": 1}, "id": "9"}, {"row": {"a": 1}, "id": "9"}),
+    (EVENT, {"data": {"a": 1}}, {"data": {"a": 1}}),
+    ({"type": "event", "event": "order.*"}, {"type": "order.x", "id": "5"}, {"type": "event"}),
+    ({"type": "webhook", "id": "w"}, {"body": [1], "headers": {"X-A": "b"}}, {"headers": {"x-a": "b"}, "body": [1]}),
+    ({"type": "cron", "schedule": "0 6 * * *"}, None, {"scheduled": "2013-01-01T12:00:00.000000+00:00"}),
+    ({"type": "automation.failed", "automation": "other"}, None, {"type": "automation.failed"}),
+    ({"type": "automation.finished", "automation": "*"}, {"status": "stopped"}, {"type": "automation.finished"}),
+]
+
+
+@pytest.mark.parametrize(("trigger", "event", "seen"), FIRED, ids=[str(each[0]["type"]) for each in FIRED])
+def test_an_event_in_the_form_of_the_trigger_goes_through_the_matcher(trigger: Any, event: Any, seen: Any) -> None:
+    found = tried(automation(LOG, trigger=trigger), event)
+    job = found.started.job
+    assert {name: job.trigger[name] for name in seen} == seen
+    assert found.record["run_id"] == job.run_id
+
+
+def test_fields_of_a_manual_start_are_cleaned_and_the_ordering_key_is_the_authors() -> None:
+    document = automation(LOG, trigger={"type": "manual"}, fields={"n": "number"}, ordering_key="{{ fields.n }}")
+    job = tried(document, {"fields": {"n": "12"}}).started.job
+    assert (job.trigger["fields"], job.key) == ({"n": 12}, "12")
+
+
+NOT = [
+    (ROW, {"row": {"total": 5}, "old_row": {"total": 1}}, "trigger.when is false"),
+    (ROW, {"row": {"total": 20, "a": 2}, "old_row": {"total": 20}}, "none of total has changed (changed: a)"),
+    (ROW, {"op": "c", "after": {}}, "a row.created of table orders; the trigger listens to row.updated of orders"),
+    (EVENT, {"type": "order.paid"}, "type is order.paid; the trigger listens to order.placed"),
+    ({"type": "automation.failed", "automation": "b"}, {"status": "success"}, "ended success"),
+    ({"type": "automation.failed", "automation": "b"}, {"automation": "c"}, "one of c; the trigger listens to b"),
+    ({"type": "automation.failed", "automation": "*"}, {"automation": "a"}, "not told of its own end"),
+    ({**EVENT, "when": "{{ data.n / 0 }}"}, {"data": {"n": 1}}, "template_error"),
+    ({"type": "manual"}, {"fields": {"x": 1}}, "field 'x' is not known"),
+]
+
+
+@pytest.mark.parametrize(("trigger", "event", "told"), NOT)
+def test_where_there_is_no_run_the_reason_is_told(trigger: Any, event: Any, told: str) -> None:
+    found = try_automation(automation(LOG, trigger=trigger), Trial(event), AT)
+    assert isinstance(found, NotFired)
+    assert told in found.reason
+
+
+BAD = [
+    (EVENT, {"daat": 1}, "has no 'daat'; did you mean `data`?"),
+    (EVENT, {"type": "headrace.called"}, "Headrace's own"),
+    ({"type": "event", "event": "a.*"}, {}, "needs a `type`"),
+    (ROW, {"old_row": {}}, "has a `row`"),
+    (ROW, {"row": 1}, "after"),
+    (EVENT, [1], "the event is an object"),
+    (EVENT, {"time": "soon"}, "no time"),
+]
+
+
+@pytest.mark.parametrize(("trigger", "event", "told"), BAD)
+def test_an_event_of_another_form_is_refused_in_words(trigger: Any, event: Any, told: str) -> None:
+    with pytest.raises(BadTrialEvent) as error:
+        try_automation(automation(LOG, trigger=trigger), Trial(event), AT)
+    assert told in str(error.value)
+
+
+NESTED = {
+    "id": "outer", "loop": {"over": [1, 2]},
+    "steps": [{"id": "inner", "loop": {"over": "{{ [item * 10, item * 10 + 1] }}"},
+               "steps": [{"id": "leg", "use": "log", "with": {"text": "{{ item }}"}}]}],
+}  # fmt: skip
+WAY = {"id": "way", "branch": [{"name": "left", "when": "{{ trigger.data.left }}", "steps": [CALL]},
+                               {"name": "right", "else": True, "steps": [LOG]}]}  # fmt: skip
+OUT = {"id": "out", "collect": {"n": 1, "list": [1, 2]}}
+EXPECTED = [
+    {},
+    {"status": "success"},
+    {"steps": {"way": {"branch": "right"}, "after": {"status": "success"}, "page": None}},
+    {
+        "steps": {
+            "leg": {"status": "success"},
+            "leg[1.0]": {"outputs": {"text": "20"}},
+            "inner[1]": {"status": "success"},
+        }
+    },
+    {"collected": {"n": 1, "list": [1, 2]}},
+]
+UNEXPECTED = [
+    ({"status": "error"}, ["status: expected error, found success"]),
+    ({"error": "http_status"}, ["error: expected http_status, found no error"]),
+    ({"steps": {"wya": {}}},
+     ["steps.wya: expected a step's id, such as leg or leg[2], found no step of this id; did you mean way?"]),
+    ({"steps": {"after": None}}, ["steps.after: expected not to be done, found done: success"]),
+    ({"steps": {"page": {"status": "success"}}},
+     ['steps.page: expected {"status":"success"}, found not done (or its loop keeps fewer iterations)']),
+    ({"steps": {"way": {"branch": "left"}}}, ['steps.way.branch: expected "left", found "right"']),
+    ({"steps": {"leg": {"outputs": {"text": "10"}}}},
+     [f'steps.leg[{at}].outputs.text: expected "10", found "{n}"'
+      for at, n in (("0.1", 11), ("1.0", 20), ("1.1", 21))]),
+    ({"collected": {"n": True, "list": [1]}},
+     ["collected.n: expected true, found 1", "collected.list (length): expected 1, found 2: [1,2]"]),
+    ({"collected": {"n": 1}}, ["collected.list: expected nothing, found [1,2]"]),
+    ({"collected": None}, ['collected: expected null, found {"n":1,"list":[1,2]}']),
+    ({"fires": False}, ["the trigger: expected no run, found one that ended success"]),
+]  # fmt: skip
+
+
+def differences(expect: Any, event: Any = None, **more: Any) -> list[str]:
+    case = {"name": "c", "event": {} if event is None else event, "expect": expect, **more}
+    document = automation(WAY, NESTED, OUT, tests=[case])
+    return [str(each) for each in try_case(document, document.tests[0]).differences]
+
+
+@pytest.mark.parametrize("expect", EXPECTED)
+def test_what_comes_as_expected_makes_no_difference(expect: Any) -> None:
+    assert differences(expect) == []
+
+
+@pytest.mark.parametrize(("expect", "told"), UNEXPECTED)
+def test_each_thing_that_is_not_as_expected_is_told_with_both_sides(expect: Any, told: list[str]) -> None:
+    assert differences(expect) == told
+
+
+def test_a_case_may_expect_that_the_event_makes_no_run_but_not_that_a_template_fails() -> None:
+    assert differences({"fires": False}, {"type": "other"}) == []
+    assert "none: the event's type is other" in differences({"status": "success"}, {"type": "other"})[0]
+    broken = automation(
+        LOG, trigger={**EVENT, "when": "{{ 1 / 0 }}"}, tests=[{"name": "c", "expect": {"fires": False}}]
+    )
+    assert len(try_case(broken, broken.tests[0]).differences) == 1
+
+
+def test_a_case_that_cannot_be_tried_fails_in_words() -> None:
+    assert "did you mean `page`?" in differences({}, stubs={"pgae": {}})[0]
+    assert "did you mean `data`?" in differences({}, {"dta": 1})[0]
+
+
+def headrace(*arguments: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def written(directory: Path, *steps: dict[str, Any], name: str = "a", **more: Any) -> str:
+    file = directory / f"{name}.yaml"
+    file.write_text(
+        yaml.safe_dump({"name": name, "app": "shop", "trigger": EVENT, "steps": list(steps), **more}, sort_keys=False)
+    )
+    return str(file)
+
+
+def test_run_prints_a_timeline_and_ends_with_what_became_of_the_run(tmp_path: Path) -> None:
+    file = written(tmp_path, WAY, NESTED, OUT)
+    done = headrace("run", file, "--event", '{"data": {"left": true}}', "--stub", 'page={"status": 201}')
+    assert done.exit_code == 0, done.output
+    lines = [line.partition(" ms")[0].rpartition(", ")[0] or line for line in done.stdout.splitlines()]
+    assert "  1 way (branch): success" in lines
+    assert "    2 page (http.request): success" in lines
+    assert "          6 leg (log): success" in lines
+    assert sum(line.strip().startswith("item") for line in lines) == 6
+    assert 'collected: {"n":1,"list":[1,2]}' in done.stdout
+    refused = headrace("run", file, "--event", "-", stdin='{"data": {"left": true}}')
+    assert refused.exit_code == 1
+    assert "error not_allowed: not allowed in a test run" in refused.stdout
+
+
+def test_run_as_json_is_the_run_record_and_the_rest(tmp_path: Path) -> None:
+    file = written(tmp_path, LOG)
+    event = tmp_path / "event.json"
+    event.write_text('{"data": 1, "time": "2013-01-01T00:00:00Z"}')
+    found = orjson.loads(headrace("run", file, "--event", str(event), "--json").stdout)
+    assert (found["fired"], found["record"]["status"], found["published"], found["rows"]) == (True, "success", [], [])
+    again = orjson.loads(headrace("run", file, "--event", str(event), "--json").stdout)
+    assert again["record"]["run_id"] == found["record"]["run_id"]
+    other = orjson.loads(headrace("run", file, "--event", '{"type": "x"}', "--json").stdout)
+    assert (other["fired"], "order.placed" in other["reason"]) == (False, True)
+
+
+def test_values_that_a_terminal_would_obey_are_shown_harmless(tmp_path: Path) -> None:
+    file = written(tmp_path, {"id": "x", "use": "log", "with": {"text": "{{ trigger.data }}"}})
+    done = headrace("run", file, "--event", '{"data": "\\u001b[2Jgone\\nand"}')
+    assert "\x1b" not in done.stdout
+    written(tmp_path, LOG, tests=[{"name": "a\x1b[2Jb", "expect": {"collected": "\x1b[2J"}}])
+    assert "\x1b" not in headrace("test", str(tmp_path)).stdout
+    file = tmp_path / "a.yaml"
+    file.write_text('name: a\n"\\e[2J": 1\n')
+    assert "\x1b" not in headrace("test", str(tmp_path)).stderr
+
+
+def test_test_runs_all_cases_says_what_differs_and_writes_junit(tmp_path: Path) -> None:
+    good = {"name": "goes right", "expect": {"steps": {"way": {"branch": "right"}}}}
+    bad = {"name": "goes \x01left", "expect": {"steps": {"way": {"branch": "left"}}}}
+    written(tmp_path, WAY, tests=[good, bad])
+    written(tmp_path, LOG, name="b")
+    report = tmp_path / "junit.xml"
+    done = headrace("test", str(tmp_path), "--junit", str(report))
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[0] == "ok   shop/a: goes right"
+    assert [line.split() for line in done.stdout.splitlines()[2:5]] == [
+        ["steps.way.branch"], ["expected", '"left"'], ["found", '"right"']
+    ]  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "1 passed, 1 failed, 1 of 2 automations without tests"
+    root = ElementTree.parse(report).getroot()
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    failures = [case.find("failure") is not None for case in root.iter("testcase")]
+    assert failures == [False, True]
+    assert headrace("test", str(tmp_path), "-k", "right").exit_code == 0
+
+
+def test_a_document_that_is_wrong_is_wrong_usage_with_file_line_and_column(tmp_path: Path) -> None:
+    file = written(tmp_path, {"id": "x", "use": "lgo"})
+    for command in (("run", file, "--event", "{}"), ("test", file)):
+        done = headrace(*command)
+        assert done.exit_code == 2
+        assert f"{file}:8:3: steps.0.use: unknown step 'lgo'; did you mean `log`?" in done.stderr

@@ -4,13 +4,13 @@ An entry carries the results of all steps since the entry before, so that a resu
 answers, branches taken and failures are what they first were. Entries are keyed by step key, not by position.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
 from headrace.contracts.runs import StepResult
-from headrace.engine.ports import Claim, NewRow, RowCreated, RunHeads
+from headrace.engine.ports import Claim, OutcomeT, RowEffect, RowEntry, RunHeads
 from headrace.engine.publications import Publication
 from headrace.engine.verbatim import dumps, loads
 
@@ -84,16 +84,28 @@ class Journal:
             await self._heads.append(self._claim, self._written, self._entry(self._pending))
             self._advance()
 
-    async def write_with_row(self, key: str, result: StepResult, row: NewRow) -> RowCreated:
-        """Writes what is pending and the result of the step that creates `row`, together with the row.
+    async def write_with_row(
+        self,
+        key: str,
+        result: StepResult,
+        effect: RowEffect[OutcomeT],
+        outputs_of: Callable[[OutcomeT], dict[str, object]],
+    ) -> dict[str, object]:
+        """Writes what is pending and the result of the step that does `effect`, together with the effect.
 
-        Raises OwnershipLost, PlatformUnavailable, RowConflict and RowRefused; then nothing is written.
+        Answers the outputs that are written. Raises OwnershipLost, PlatformUnavailable, RowConflict, RowMissing and
+        RowRefused; then nothing is written.
         """
-        entry = self._entry([*self._pending, {"key": key, "result": result}])
-        created = await self._heads.append_with_row(self._claim, self._written, entry, row)
+
+        def ending(outcome: OutcomeT) -> bytes:
+            return dumps({"key": key, "result": {**result, "outputs": outputs_of(outcome)}}) + b"]}"
+
+        beginning = self._entry(self._pending)[:-2]
+        entry = RowEntry(beginning + b"," if self._pending else beginning, ending)
+        outcome = await self._heads.append_with_row(self._claim, self._written, entry, effect)
         self._rows_written.add(key)
         self._advance()
-        return created
+        return outputs_of(outcome)
 
     def _advance(self) -> None:
         self._written += 1

@@ -113,7 +113,8 @@ def _before(roots: Mapping[str, object], steps: Sequence[str]) -> object:
     return _follow(roots, ["old_row" if step == "row" else step for step in steps])
 
 
-def _items(value: object) -> Sequence[object]:
+def items(value: object) -> Sequence[object]:
+    """The items of an array; none of anything else."""
     return cast(Sequence[object], value) if isinstance(value, list | tuple) else ()
 
 
@@ -129,7 +130,7 @@ def _empty(value: object, _: object) -> bool:
 
 
 def _between(value: object, ends: object) -> bool:
-    pair = _items(ends)
+    pair = items(ends)
     return len(pair) == 2 and greater_or_equal(value, pair[0]) and less_or_equal(value, pair[1])
 
 
@@ -150,11 +151,11 @@ OPERATORS: Mapping[str, Callable[[object, object], bool]] = {
     "lt": less,
     "lte": less_or_equal,
     "between": _between,
-    "in": lambda value, wanted: any(equal(value, item) for item in _items(wanted)),
-    "not_in": lambda value, wanted: not any(equal(value, item) for item in _items(wanted)),
+    "in": lambda value, wanted: any(equal(value, item) for item in items(wanted)),
+    "not_in": lambda value, wanted: not any(equal(value, item) for item in items(wanted)),
     "contains": contains,
-    "contains_any": lambda value, wanted: any(contains(value, item) for item in _items(wanted)),
-    "contains_all": lambda value, wanted: all(contains(value, item) for item in _items(wanted)),
+    "contains_any": lambda value, wanted: any(contains(value, item) for item in items(wanted)),
+    "contains_all": lambda value, wanted: all(contains(value, item) for item in items(wanted)),
     "starts_with": lambda value, wanted: (
         isinstance(value, str) and isinstance(wanted, str) and value.startswith(wanted)
     ),

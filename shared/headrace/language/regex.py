@@ -35,6 +35,11 @@ def regex_replace(text: str, pattern: object, new: object) -> str:
         raise ValueError(f"bad replacement: {error}") from None
 
 
+def check_pattern(pattern: object) -> None:
+    """Raises ValueError for a bad pattern."""
+    _compiled(pattern)
+
+
 @lru_cache(maxsize=1_000)
 def _checked(pattern: str) -> _Pattern:
     try:

@@ -7,11 +7,22 @@ from headrace.engine.steps.base import AwaitingStep, PureStep
 from headrace.engine.steps.events import EventPublish
 from headrace.engine.steps.http import HttpRequestStep
 from headrace.engine.steps.log import Log
-from headrace.engine.steps.rows import RowCreate
+from headrace.engine.steps.row_reads import RowGet, RowQueryStep
+from headrace.engine.steps.rows import RowCreate, RowDeleteStep, RowUpdateStep
 from headrace.engine.steps.third_party import installed, with_third_party
 
 OURS: Mapping[str, PureStep | AwaitingStep] = {
-    step.use: step for step in (EventPublish(), HttpRequestStep(), Log(), RowCreate())
+    step.use: step
+    for step in (
+        EventPublish(),
+        HttpRequestStep(),
+        Log(),
+        RowCreate(),
+        RowDeleteStep(),
+        RowGet(),
+        RowQueryStep(),
+        RowUpdateStep(),
+    )
 }
 """Those that come with Headrace, by the name in `use`."""
 

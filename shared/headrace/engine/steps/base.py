@@ -49,6 +49,8 @@ class Step(ABC):
     outputs: ClassVar[dict[str, str]]
     """Names of the outputs beside `success`, and what each is: the docs and the editor read it."""
     effect: ClassVar[Effect]
+    errors: ClassVar[dict[str, str]] = {}
+    """Types of its errors, and what each means."""
     example: ClassVar[str] = ""
     """One step in YAML as it stands under `steps:`, for its page in the docs; a test runs it."""
     retry: ClassVar[Retry | None] = None

@@ -120,7 +120,7 @@ def test_a_filter_finds_what_the_condition_holds_of_and_every_row_is_on_one_page
             storage.close()
 
     @given(ROWS, FILTERS, SORTS, st.integers(1, 4))
-    @hypothesis_settings(max_examples=250, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(max_examples=250, suppress_health_check=[*HealthCheck])
     def any_of_them(rows: Any, filter: Any, sort: Any, limit: int) -> None:
         asyncio.run(examine(rows, filter, sort, limit))
 

@@ -35,6 +35,8 @@ from headrace.engine.ports import (
 from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
 from headrace.engine.run import Started
+from headrace.engine.scripts.messages import Script, ScriptFailed, ScriptResult, ScriptRunner
+from headrace.engine.scripts.pool import ScriptPool
 from headrace.engine.web.messages import HttpAnswer, HttpFailure, HttpRequest, HttpTransport
 from headrace.engine.web.transport import AioHttpTransport
 
@@ -71,6 +73,11 @@ __all__ = [
     "RowUpdate",
     "RowUpdated",
     "RunHeads",
+    "Script",
+    "ScriptFailed",
+    "ScriptPool",
+    "ScriptResult",
+    "ScriptRunner",
     "SortBy",
     "Standing",
     "Started",

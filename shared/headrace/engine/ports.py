@@ -1,4 +1,4 @@
-"""What the engine needs from outside: time, rows, HTTP. The services wire the real ones; tests give their own."""
+"""What the engine needs from outside: time, rows, HTTP, scripts. Services wire the real ones; tests give their own."""
 
 import asyncio
 import time
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, Protocol, TypeVar
 
 from headrace.contracts.cloudevents import Location
+from headrace.engine.scripts.messages import NoScripts, ScriptRunner
 from headrace.engine.web.messages import HttpTransport
 from headrace.language import RowFilter
 
@@ -273,6 +274,7 @@ class Ports:
 
     rows: RowStore
     http: HttpTransport
+    scripts: ScriptRunner = field(default_factory=NoScripts)
     clock: Clock = field(default_factory=SystemClock)
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     allowed_topics: Callable[[str, str], bool] = only_events

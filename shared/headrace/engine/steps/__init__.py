@@ -9,6 +9,7 @@ from headrace.engine.steps.http import HttpRequestStep
 from headrace.engine.steps.log import Log
 from headrace.engine.steps.row_reads import RowGet, RowQueryStep
 from headrace.engine.steps.rows import RowCreate, RowDeleteStep, RowUpdateStep
+from headrace.engine.steps.script import ScriptExpression, ScriptJs
 from headrace.engine.steps.third_party import installed, with_third_party
 
 OURS: Mapping[str, PureStep | AwaitingStep] = {
@@ -22,6 +23,8 @@ OURS: Mapping[str, PureStep | AwaitingStep] = {
         RowGet(),
         RowQueryStep(),
         RowUpdateStep(),
+        ScriptExpression(),
+        ScriptJs(),
     )
 }
 """Those that come with Headrace, by the name in `use`."""

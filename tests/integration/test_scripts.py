@@ -27,6 +27,7 @@ from headrace.engine import (
     Started,
     compile_plan,
 )
+from headrace.engine.scripts.messages import NoScripts
 from headrace.engine.scripts.turns import Turns
 
 pytestmark = pytest.mark.integration
@@ -61,7 +62,11 @@ def workers() -> list[psutil.Process]:
 
 async def test_a_script_returns_json_of_its_inputs_and_context(pool: ScriptPool) -> None:
     inputs = {"prices": [1, 2.5], "__proto__": {"polluted": 1}, "text": "grüße \u2028 </script> 😀"}
-    code = "return {sum: inputs.prices[0] + inputs.prices[1], n: context.trigger.n, one: context.steps.one.value[0], text: inputs.text, polluted: inputs.polluted}"  # fmt: skip
+    code = """
+      const {trigger, steps} = context;
+      const sum = inputs.prices[0] + inputs.prices[1];
+      return {sum, n: trigger.n, one: steps.one.value[0], text: inputs.text, polluted: inputs.polluted};
+    """
     assert await value(pool, code, inputs) == {"sum": 3.5, "n": 7, "one": 1, "text": inputs["text"]}
     assert await value(pool, "1 + 1") is None
     assert await value(pool, "return undefined") is None
@@ -96,7 +101,7 @@ async def test_it_works_in_the_event_loop_of_the_services(monkeypatch: pytest.Mo
         ("throw 'text'", "Error: text"),
         ("throw {code: 7}", 'Error: {"code":7}'),
         ("throw null", "Error: null"),
-        ("const e = new Error('x'); Object.defineProperty(e, 'message', {get() { throw 1 }}); throw e", "cannot be shown"),
+        ("const e = new Error(); Object.defineProperty(e, 'message', {get() { throw 1 }}); throw e", "cannot be shown"),
         ("const a = {}; a.a = a; return a", "TypeError: Converting circular"),
         ("return 10n", "TypeError: Do not know how to serialize a BigInt"),
         ("return Promise.resolve(1)", "a promise"),
@@ -198,9 +203,11 @@ async def test_random_numbers_are_spread_evenly(pool: ScriptPool) -> None:
 
 
 async def test_nothing_is_in_reach_but_the_language(pool: ScriptPool) -> None:
-    names = ["require", "process", "fetch", "XMLHttpRequest", "WebSocket", "setTimeout", "importScripts", "WebAssembly",
-             "Atomics", "SharedArrayBuffer", "Deno", "read", "load", "print", "performance", "crypto", "os", "d8"]  # fmt: skip
-    assert await value(pool, f"return {names}.filter(name => globalThis[name] !== undefined)") == []
+    names = (
+        "require process fetch XMLHttpRequest WebSocket setTimeout importScripts WebAssembly Atomics "
+        "SharedArrayBuffer Deno read load print performance crypto os d8"
+    )
+    assert await value(pool, f"return '{names}'.split(' ').filter(name => globalThis[name] !== undefined)") == []
     assert "SyntaxError" in (await failure(pool, "import fs from 'fs'")).message
     code = "let said = 'pending'; import('fs').then(() => said = 'loaded', () => said = 'refused'); return said"
     assert await value(pool, code) == "pending"
@@ -246,7 +253,6 @@ async def test_workers_are_few_are_used_again_and_know_nothing(
         assert worker.environ() == {}
         assert os.getsid(worker.pid) == worker.pid
         assert worker.cwd() == "/"
-        assert {each for each in os.listdir(f"/proc/{worker.pid}/fd")} >= {"0", "1", "2"}
         links = [os.readlink(f"/proc/{worker.pid}/fd/{name}") for name in os.listdir(f"/proc/{worker.pid}/fd")]
         # What V8's event loop holds is its own; of ours there is one pipe.
         assert all("socket" in link or link == "/dev/null" or "anon_inode" in link or "pipe" in link for link in links)
@@ -266,8 +272,7 @@ async def test_a_worker_that_dies_amid_a_script_is_an_error_that_says_so_and_idl
     pool: ScriptPool,
 ) -> None:
     running = asyncio.create_task(pool.run("shop", script("while (true) {}")))
-    while not workers():
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: len(workers()) == 1, "a worker")
     workers()[0].kill()
     with pytest.raises((ScriptFailed, Exception)) as ended:
         await running
@@ -285,8 +290,7 @@ async def test_a_cancelled_script_ends_at_once_and_its_place_is_free(pool: Scrip
     before = {each.pid for each in workers()}
     running = [asyncio.create_task(pool.run("shop", script("while (true) {}"))) for _ in range(4)]
     await asyncio.sleep(0)
-    while len(pool._busy) < 2:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: len(pool._busy) == 2, "two scripts under way")
     for each in running:
         each.cancel()
     ended = await asyncio.gather(*running, return_exceptions=True)
@@ -378,7 +382,8 @@ async def run_steps(pool: ScriptPool | None, *steps: dict[str, Any], trigger: An
          "attempt": 1, "key": "k", "priority": "normal", "trigger": trigger or {}, "cause": cause}
     )  # fmt: skip
     rows: Any = None
-    ports = Ports(rows=rows, http=AioHttpTransport(), **({} if pool is None else {"scripts": pool}))
+    scripts = NoScripts() if pool is None else pool
+    ports = Ports(rows=rows, http=AioHttpTransport(), scripts=scripts)
     outcome = await Orchestrator(ports).execute(compile_plan(document, 1), Started(job, Location("jobs", 0, 0), AT))
     return outcome.record["steps"]
 

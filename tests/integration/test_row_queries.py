@@ -131,7 +131,8 @@ def test_a_filter_finds_what_the_condition_holds_of_and_every_row_is_on_one_page
 
 SMALL: list[Any] = [
     None, True, False, 0, 5, 5.0, 5.5, 1 << 53, (1 << 53) + 1, float("nan"), "", "5", " 5 ", "5.5", "a", "ab",
-    "2013-01-01", "2013-01-01T10:00:00Z", AT, AT + timedelta(milliseconds=1), AT.replace(hour=0), [], [5], ["5", "a"], {}, {"x": 5},
+    "2013-01-01", "2013-01-01T10:00:00Z", AT, AT + timedelta(milliseconds=1), AT.replace(hour=0), [], [5], ["5", "a"],
+    {}, {"x": 5},
 ]  # fmt: skip
 BETWEEN: list[Any] = [AT + timedelta(microseconds=500), "2013-01-01T10:00:00.000500Z", 1 << 70]
 """Values that MongoDB cannot store as they are, to compare with."""

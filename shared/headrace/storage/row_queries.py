@@ -91,7 +91,7 @@ async def _ordered(
 
 def _key(sort: SortBy) -> Document:
     # What is not there sorts as null, and must compare as null too.
-    return {"$ifNull": [f"${sort.column}", None]}
+    return {"v": {"$ifNull": [f"${sort.column}", None]}}
 
 
 def _after(last: Document, directions: Mapping[str, int]) -> Document:

@@ -157,6 +157,23 @@ async def test_every_operator_compares_every_kind_of_value_with_every_other_as_a
         assert ids(await storage.rows.query(asked(filter))) == expected, value
 
 
+@pytest.mark.parametrize("field", ["a.x", "a.0", "a.0.x", "a.year", "a.x.y"])
+async def test_a_path_into_a_column_is_followed_as_a_condition_follows_it(storage: Storage, field: str) -> None:
+    rows = [{}, {"a": [{"x": 1}]}, {"a": {"x": 1, "0": 1}}, {"a": AT}, {"a": []}, {"a": [1]}, {"a": {"x": {"y": 1}}}]
+    await fill(storage, [*rows, {"a": {"x": None}}])
+    stored = (await storage.rows.query(asked())).rows
+    for op, value in (("eq", 1), ("eq", None), ("eq", 2013), ("exists", None), ("gte", 1), ("in", [1, None])):
+        filter = {"all": [{"field": field, "op": op, "value": value}]}
+        expected = [row["_id"] for row in stored if holds(filter, row)]
+        assert ids(await storage.rows.query(asked(filter))) == expected, (op, value)
+
+
+async def test_what_is_not_there_sorts_as_null_does(storage: Storage) -> None:
+    await fill(storage, [{"a": None}, {}, {"a": 0}, {"a": None}, {}])
+    found = await pages(storage.rows, asked(None, "a", limit=1))
+    assert [row["_id"] for row in found] == ["0000", "0001", "0003", "0004", "0002"]
+
+
 async def test_text_in_a_filter_is_text_even_if_it_looks_like_a_template_or_an_operator(storage: Storage) -> None:
     await fill(storage, [{"a": "{{ secrets.x }}"}, {"a": {"$gt": ""}}, {"a": "$b", "b": "$b"}, {"a": "plain"}])
     for value, found in (("{{ secrets.x }}", ["0000"]), ({"$gt": ""}, ["0001"]), ("$b", ["0002"])):

@@ -1,7 +1,7 @@
 """Wires the runtime's concurrent shape to the engine."""
 
 from headrace.apps import load_apps
-from headrace.engine import AioHttpTransport, Orchestrator, Ports
+from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
 from headrace.engine.sql.pools import SqlPools
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
@@ -21,17 +21,18 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     apps = load_apps(settings)
     loop.run(storage.prepare())
     dead_letter = DeadLetterWriter(NAME, settings)
-    http, sql, mongodb = AioHttpTransport(), SqlPools(), AppDatabases()
+    http, sql, mongodb, scripts = AioHttpTransport(), SqlPools(), AppDatabases(), ScriptPool()
     ports = Ports(
         rows=storage.rows,
         http=http,
         apps=apps,
         sql=sql,
         mongodb=mongodb,
+        scripts=scripts,
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
     )
     runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
     config = stream_config(settings, NAME, MAX_BATCH)
     processor = ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
-    return ConnectedService(processor, loop, (http.close, sql.close, mongodb.close))
+    return ConnectedService(processor, loop, (http.close, sql.close, mongodb.close, scripts.close))

@@ -13,7 +13,7 @@ from headrace.contracts.automation import parse_automation
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import StepResult
-from headrace.engine import AioHttpTransport, Orchestrator, Ports, RowCreated, Started, compile_plan
+from headrace.engine import AioHttpTransport, Orchestrator, Ports, RowEffect, RowPage, RowQuery, Started, compile_plan
 from headrace.engine.steps import STEPS
 
 AT = datetime(2013, 1, 1, tzinfo=UTC)
@@ -22,8 +22,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NoRows:
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        raise AssertionError("no row is created here")
+    async def apply(self, effect: RowEffect[Any]) -> Any:
+        raise AssertionError("no row is changed here")
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
 
 
 class HandClock:

@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 
 from headrace.contracts.cloudevents import Location
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import Claim, Claimed, NewRow, OwnershipLost, RowConflict, RowRefused
+from headrace.engine.ports import Claim, Claimed, NewRow, OwnershipLost, RowConflict, RowCreated, RowEntry, RowRefused
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.storage.claims import JournalIncomplete
@@ -96,6 +96,11 @@ def claim_of(
 
 def row_of(run: str, row_id: str, table: str = "tickets", **columns: object) -> NewRow:
     return NewRow("desk", table, row_id, {"text": "hello", **columns}, f"{run}/0/create")
+
+
+def said(entry: bytes) -> RowEntry[RowCreated]:
+    """An entry that says the same whatever becomes of the row."""
+    return RowEntry(entry, lambda outcome: b"")
 
 
 async def all_of(asked: Sequence[Awaitable[object]]) -> list[Any]:
@@ -226,8 +231,8 @@ async def test_an_owner_that_was_followed_writes_neither_entry_nor_row_and_holds
         [
             storage.heads.append(claim_of("kept"), 0, b"kept"),
             storage.heads.append(claim_of("lost"), 0, b"lost"),
-            storage.heads.append_with_row(claim_of("lost-with-row"), 0, b"lost", row_of("lost-with-row", "1")),
-            storage.heads.append_with_row(claim_of("kept-with-row"), 0, b"kept", row_of("kept-with-row", "2")),
+            storage.heads.append_with_row(claim_of("lost-with-row"), 0, said(b"lost"), row_of("lost-with-row", "1")),
+            storage.heads.append_with_row(claim_of("kept-with-row"), 0, said(b"kept"), row_of("kept-with-row", "2")),
             storage.heads.append(claim_of("nobody-claimed-it"), 0, b"lost"),
         ]
     )
@@ -244,7 +249,9 @@ async def test_a_row_and_its_entry_are_written_together_as_the_rows_store_writes
     storage: Storage, database: Database
 ) -> None:
     await storage.heads.claim(claim_of("run"))
-    created = await storage.heads.append_with_row(claim_of("run"), 0, b"entry", row_of("run", "1", amount=3, when=None))
+    created = await storage.heads.append_with_row(
+        claim_of("run"), 0, said(b"entry"), row_of("run", "1", amount=3, when=None)
+    )
     assert created.created
     assert created.row == {"_id": "1", "text": "hello", "amount": 3, "when": None}
     await storage.rows.create("desk", "tickets", "2", {"text": "hello", "amount": 3, "when": None}, "run/0/create")
@@ -262,7 +269,7 @@ async def test_a_row_that_the_same_step_made_is_answered_as_it_is_and_the_entry_
         await storage.heads.claim(claim_of(run))
     await storage.rows.create("desk", "tickets", "2", {"text": "edited since"}, "second/0/create")
     answers = await asyncio.gather(
-        *(storage.heads.append_with_row(claim_of(r), 0, b"e", row_of(r, str(n))) for n, r in enumerate(runs, 1))
+        *(storage.heads.append_with_row(claim_of(r), 0, said(b"e"), row_of(r, str(n))) for n, r in enumerate(runs, 1))
     )
     assert [each.created for each in answers] == [True, False, True]
     assert answers[1].row == {"_id": "2", "text": "edited since"}
@@ -278,7 +285,7 @@ async def test_a_row_of_another_step_is_a_conflict_and_then_neither_is_written(
         await storage.heads.claim(claim_of(run))
     await storage.rows.create("desk", "tickets", "2", {"text": "somebody's"}, "another")
     answers = await all_of(
-        [storage.heads.append_with_row(claim_of(r), 0, b"e", row_of(r, str(n))) for n, r in enumerate(runs, 1)]
+        [storage.heads.append_with_row(claim_of(r), 0, said(b"e"), row_of(r, str(n))) for n, r in enumerate(runs, 1)]
     )
     assert isinstance(answers[1], RowConflict)
     assert answers[0].created
@@ -293,7 +300,7 @@ async def test_of_two_runs_that_want_one_row_at_once_one_has_a_conflict(storage:
     for run in ("first", "second"):
         await storage.heads.claim(claim_of(run))
     answers = await all_of(
-        [storage.heads.append_with_row(claim_of(run), 0, b"e", row_of(run, "1")) for run in ("first", "second")]
+        [storage.heads.append_with_row(claim_of(run), 0, said(b"e"), row_of(run, "1")) for run in ("first", "second")]
     )
     assert answers[0].created
     assert isinstance(answers[1], RowConflict)
@@ -313,7 +320,7 @@ async def test_a_row_that_mongodb_refuses_is_refused_alone_and_its_entry_with_it
     await asyncio.gather(*(storage.heads.claim(claim_of(run)) for run in runs))
     rows = [row_of(run, run, "tickets", **(bad if n in (3, 17, 18) else {})) for n, run in enumerate(runs)]
     answers = await all_of(
-        [storage.heads.append_with_row(claim_of(run), 0, b"e", row) for run, row in zip(runs, rows, strict=True)]
+        [storage.heads.append_with_row(claim_of(run), 0, said(b"e"), row) for run, row in zip(runs, rows, strict=True)]
     )
     assert [n for n, each in enumerate(answers) if isinstance(each, RowRefused)] == [3, 17, 18], answers
     assert sum(getattr(each, "created", False) for each in answers) == 27
@@ -342,8 +349,8 @@ async def test_a_row_that_can_never_be_stored_is_refused_and_its_neighbour_is_wr
         await storage.heads.claim(claim_of(run))
     answers = await all_of(
         [
-            storage.heads.append_with_row(claim_of("bad"), 0, b"e", NewRow(app, table, "1", row, "origin")),
-            storage.heads.append_with_row(claim_of("good"), 0, b"e", row_of("good", "2")),
+            storage.heads.append_with_row(claim_of("bad"), 0, said(b"e"), NewRow(app, table, "1", row, "origin")),
+            storage.heads.append_with_row(claim_of("good"), 0, said(b"e"), row_of("good", "2")),
         ]
     )
     assert isinstance(answers[0], RowRefused)
@@ -359,7 +366,7 @@ async def test_a_thousand_runs_at_once_are_all_right_and_take_few_transactions(
         claim = claim_of(run, source=number)
         assert await storage.heads.claim(claim) == Claimed("new")
         await storage.heads.append(claim, 0, b"%d-0" % number)
-        created = await storage.heads.append_with_row(claim, 1, b"%d-1" % number, row_of(run, run, number=number))
+        created = await storage.heads.append_with_row(claim, 1, said(b"%d-1" % number), row_of(run, run, number=number))
         assert created.created
         await storage.heads.append(claim, 2, b"%d-2" % number)
 
@@ -386,7 +393,7 @@ async def test_nothing_is_written_by_an_earlier_owner_once_a_take_over_has_retur
                 await storage.heads.append(claim_of(run), number, entry)
             else:
                 row = NewRow("desk", "tickets", f"{run}-{number}", {"number": number}, f"{run}/{number}")
-                await storage.heads.append_with_row(claim_of(run), number, entry, row)
+                await storage.heads.append_with_row(claim_of(run), number, said(entry), row)
             acknowledged.append(entry)
 
     async def take_over(run: str, acknowledged: list[bytes]) -> tuple[tuple[bytes, ...], object]:
@@ -446,10 +453,10 @@ async def test_an_entry_that_an_earlier_try_wrote_counts_as_written_and_another_
 ) -> None:
     for run in ("run", "neighbour"):
         await storage.heads.claim(claim_of(run))
-    await storage.heads.append_with_row(claim_of("run"), 0, b"same", row_of("run", "1"))
+    await storage.heads.append_with_row(claim_of("run"), 0, said(b"same"), row_of("run", "1"))
     again, neighbour = await asyncio.gather(
-        storage.heads.append_with_row(claim_of("run"), 0, b"same", row_of("run", "1")),
-        storage.heads.append_with_row(claim_of("neighbour"), 0, b"e", row_of("neighbour", "2")),
+        storage.heads.append_with_row(claim_of("run"), 0, said(b"same"), row_of("run", "1")),
+        storage.heads.append_with_row(claim_of("neighbour"), 0, said(b"e"), row_of("neighbour", "2")),
     )
     assert (again.created, neighbour.created) == (False, True)
     assert database.head("run")["entries"] == 1
@@ -478,7 +485,7 @@ async def test_a_commit_whose_answer_was_lost_is_asked_for_again_and_written_onc
 
     await storage.heads.claim(claim_of("run"))
     commit(lose_the_first_answer)
-    created = await storage.heads.append_with_row(claim_of("run"), 0, b"e", row_of("run", "1"))
+    created = await storage.heads.append_with_row(claim_of("run"), 0, said(b"e"), row_of("run", "1"))
     assert created.created
     assert len(calls) == 2
     assert database.journal("run") == [b"e"]
@@ -555,7 +562,7 @@ async def test_a_mongodb_that_is_away_is_an_outage_to_everyone_who_asks(
         [
             storage.heads.claim(claim_of("run")),
             storage.heads.append(claim_of("run"), 0, b"e"),
-            storage.heads.append_with_row(claim_of("other"), 0, b"e", row_of("other", "1")),
+            storage.heads.append_with_row(claim_of("other"), 0, said(b"e"), row_of("other", "1")),
             storage.heads.expire(["run"], datetime.now(UTC)),
             storage.suspects.found(["a"]),
             storage.suspects.mark(["a"]),

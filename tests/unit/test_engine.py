@@ -18,7 +18,9 @@ from headrace.engine import (
     Orchestrator,
     Outcome,
     Ports,
-    RowCreated,
+    RowEffect,
+    RowPage,
+    RowQuery,
     Started,
     StepCrashed,
     compile_plan,
@@ -51,8 +53,14 @@ class TickingClock:
 class NoRows:
     """These runs create no rows; the store's own tests are on MongoDB."""
 
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        raise AssertionError("no row is created here")
+    async def apply(self, effect: RowEffect[Any]) -> Any:
+        raise AssertionError("no row is changed here")
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
 
 
 class Answers:

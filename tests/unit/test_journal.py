@@ -32,6 +32,10 @@ from headrace.engine import (
     PlatformUnavailable,
     Ports,
     RowCreated,
+    RowEffect,
+    RowEntry,
+    RowPage,
+    RowQuery,
     Started,
     compile_plan,
 )
@@ -127,12 +131,20 @@ class World:
         if dies:
             raise PlatformUnavailable("died")
 
-    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
-        await self._append(claim, number, entry, row)
-        return RowCreated(row.row, created=True)
+    async def append_with_row(self, claim: Claim, number: int, entry: RowEntry[Any], effect: RowEffect[Any]) -> Any:
+        assert isinstance(effect, NewRow)
+        outcome = RowCreated({"_id": effect.row_id, **effect.row}, created=True)
+        await self._append(claim, number, entry.of(outcome), effect)
+        return outcome
 
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
+    async def apply(self, effect: RowEffect[Any]) -> Any:
         raise AssertionError("an owned run writes its rows through its journal")
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
         dies = self._call()

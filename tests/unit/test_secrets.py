@@ -24,6 +24,10 @@ from headrace.engine import (
     Outcome,
     Ports,
     RowCreated,
+    RowEffect,
+    RowEntry,
+    RowPage,
+    RowQuery,
     Started,
     compile_plan,
     encode_record,
@@ -48,9 +52,16 @@ class World:
         self.rows: list[Mapping[str, object]] = []
         self.entries: list[bytes] = []
 
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        self.rows.append(row)
-        return RowCreated(row, True)
+    async def apply(self, effect: RowEffect[Any]) -> Any:
+        assert isinstance(effect, NewRow)
+        self.rows.append(effect.row)
+        return RowCreated(effect.row, True)
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
         self.sent.append(request.body or b"")
@@ -62,10 +73,10 @@ class World:
     async def append(self, claim: Claim, number: int, entry: bytes) -> None:
         self.entries.append(entry)
 
-    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
-        self.entries.append(entry)
-        self.rows.append(row.row)
-        return RowCreated(row.row, True)
+    async def append_with_row(self, claim: Claim, number: int, entry: RowEntry[Any], effect: RowEffect[Any]) -> Any:
+        outcome = await self.apply(effect)
+        self.entries.append(entry.of(outcome))
+        return outcome
 
 
 def run(*steps: Mapping[str, Any], world: World | None = None, app: str = "airport", resumed: bool = False) -> Outcome:

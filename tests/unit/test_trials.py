@@ -122,7 +122,7 @@ def test_rows_are_kept_once_per_id_and_events_are_only_listed() -> None:
     told = {"id": "tell", "use": "event.publish", "with": {"type": "done", "data": {"n": 1}}}
     call = {"id": "call", "call": {"automation": "other"}}
     found = tried(automation(*rows, told, call))
-    assert [(row.table, row.id, row.row) for row in found.rows] == [("t", "1", {"n": 0})]
+    assert [(row.table, row.id, row.row) for row in found.rows] == [("t", "1", {"_id": "1", "n": 0})]
     assert step(found, "r1")["error"]["type"] == "row_exists"
     types = [dict(each.headers)["ce_type"] for each in found.published]
     assert types == [b"done", b"headrace.called"]

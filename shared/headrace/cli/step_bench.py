@@ -15,7 +15,9 @@ from headrace.engine import (
     Orchestrator,
     Plan,
     Ports,
-    RowCreated,
+    RowEffect,
+    RowPage,
+    RowQuery,
     Started,
     compile_plan,
 )
@@ -54,8 +56,14 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 class _Nothing:
     """Neither rows nor calls are made here."""
 
-    async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        raise AssertionError("no row is made here")
+    async def apply(self, effect: RowEffect[Any]) -> Any:
+        raise AssertionError("no row is changed here")
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
         raise AssertionError("nobody is called here")

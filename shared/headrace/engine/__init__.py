@@ -14,17 +14,30 @@ from headrace.engine.ports import (
     NewRow,
     OwnershipLost,
     Ports,
+    QueryRefused,
     RowConflict,
     RowCreated,
+    RowDelete,
+    RowDeleted,
+    RowEffect,
+    RowEntry,
+    RowMissing,
+    RowPage,
+    RowQuery,
     RowRefused,
     RowStore,
+    RowUpdate,
+    RowUpdated,
     RunHeads,
+    SortBy,
     Standing,
     SystemClock,
 )
 from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
 from headrace.engine.run import Started
+from headrace.engine.scripts.messages import Script, ScriptFailed, ScriptResult, ScriptRunner
+from headrace.engine.scripts.pool import ScriptPool
 from headrace.engine.web.messages import HttpAnswer, HttpFailure, HttpRequest, HttpTransport
 from headrace.engine.web.transport import AioHttpTransport
 
@@ -48,11 +61,27 @@ __all__ = [
     "PlatformUnavailable",
     "Ports",
     "Publication",
+    "QueryRefused",
     "RowConflict",
     "RowCreated",
+    "RowDelete",
+    "RowDeleted",
+    "RowEffect",
+    "RowEntry",
+    "RowMissing",
+    "RowPage",
+    "RowQuery",
     "RowRefused",
     "RowStore",
+    "RowUpdate",
+    "RowUpdated",
     "RunHeads",
+    "Script",
+    "ScriptFailed",
+    "ScriptPool",
+    "ScriptResult",
+    "ScriptRunner",
+    "SortBy",
     "Standing",
     "Started",
     "StepCrashed",

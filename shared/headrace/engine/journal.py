@@ -6,13 +6,13 @@ done at once may be written in any order.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
 from headrace.contracts.runs import StepResult
-from headrace.engine.ports import Claim, NewRow, RowCreated, RunHeads
+from headrace.engine.ports import Claim, OutcomeT, RowEffect, RowEntry, RunHeads
 from headrace.engine.publications import Publication
 from headrace.engine.verbatim import dumps, loads
 
@@ -97,22 +97,34 @@ class Journal:
                 await self._heads.append(self._claim, self._written, self._entry(taken))
                 self._written += 1
 
-    async def write_with_row(self, key: str, result: StepResult, row: NewRow) -> RowCreated:
-        """Writes what is pending and the result of the step that creates `row`, together with the row.
+    async def write_with_row(
+        self,
+        key: str,
+        result: StepResult,
+        effect: RowEffect[OutcomeT],
+        outputs_of: Callable[[OutcomeT], dict[str, object]],
+    ) -> dict[str, object]:
+        """Writes what is pending and the result of the step that does `effect`, together with the effect.
 
-        Raises OwnershipLost, PlatformUnavailable, RowConflict and RowRefused; then nothing is written.
+        Answers the outputs that are written. Raises OwnershipLost, PlatformUnavailable, RowConflict, RowMissing and
+        RowRefused; then nothing is written.
         """
+
+        def ending(outcome: OutcomeT) -> bytes:
+            return dumps({"key": key, "result": {**result, "outputs": outputs_of(outcome)}}) + b"]}"
+
         async with self._writing:
             taken, self._pending = self._pending, []
-            entry = self._entry([*taken, {"key": key, "result": result}])
+            beginning = self._entry(taken)[:-2]
+            entry = RowEntry(beginning + b"," if taken else beginning, ending)
             try:
-                created = await self._heads.append_with_row(self._claim, self._written, entry, row)
+                outcome = await self._heads.append_with_row(self._claim, self._written, entry, effect)
             except BaseException:
                 self._pending = [*taken, *self._pending]
                 raise
             self._rows_written.add(key)
             self._written += 1
-        return created
+        return outputs_of(outcome)
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
         where = {"segment": self._claim.segment, "generation": self._claim.generation}

@@ -13,7 +13,7 @@ from headrace.engine.context import AutomationContext
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.masking import NO_MASK
-from headrace.engine.ports import NewRow, Ports, RowCreated
+from headrace.engine.ports import OutcomeT, Ports, RowEffect
 from headrace.engine.publications import Publication
 from headrace.language import Scope
 
@@ -154,17 +154,17 @@ class Run:
         """The step key of the step under way."""
         return self.scope.key
 
-    async def create_row(self, table: str, row_id: str, row: Mapping[str, object]) -> RowCreated:
-        """Creates the row of the step under way: with its result in the journal, both or neither.
+    async def change_row(
+        self, effect: RowEffect[OutcomeT], outputs_of: Callable[[OutcomeT], dict[str, object]]
+    ) -> dict[str, object]:
+        """Does what the step under way does to a row, with its result in the journal: both or neither.
 
-        Raises what RowStore.create and RunHeads.append_with_row do.
+        Answers `outputs_of` the outcome. Raises what RowStore.apply and RunHeads.append_with_row do.
         """
-        app, journal, result = self.job.app, self.journal, self.result
+        journal, result = self.journal, self.result
         if journal is None or result is None:
-            return await self.ports.rows.create(app, table, row_id, row, self.key)
-        outputs = {"success": True, "id": row_id, "row": dict(row), "created": True}
-        new = NewRow(app, table, row_id, row, self.key)
-        return await journal.write_with_row(self.key, {**result, "outputs": outputs}, new)
+            return outputs_of(await self.ports.rows.apply(effect))
+        return await journal.write_with_row(self.key, result, effect, outputs_of)
 
     @property
     def context(self) -> AutomationContext:

@@ -121,7 +121,7 @@ def _check_value(op: str, value: object, path: str) -> None:
     """A constant that the op can never hold for is a mistake."""
     if op in ("in", "not_in", "contains_any", "contains_all") and kind_of(value) != "array":
         raise LanguageError(path, f"`{op}` takes an array")
-    if op == "between" and len(_items(value)) != 2:
+    if op == "between" and len(items(value)) != 2:
         raise LanguageError(path, "`between` takes an array of two: the least and the greatest")
     if op == "is_type" and value not in KINDS:
         raise LanguageError(path, f"`is_type` takes one of {', '.join(KINDS)}")
@@ -170,7 +170,8 @@ def _follow(value: object, steps: Sequence[str]) -> object:
     return value
 
 
-def _items(value: object) -> Sequence[object]:
+def items(value: object) -> Sequence[object]:
+    """The items of an array; none of anything else."""
     return cast(Sequence[object], value) if isinstance(value, list | tuple) else ()
 
 
@@ -184,20 +185,20 @@ def _matches(value: object, pattern: object) -> bool:
 
 
 def _between(value: object, ends: object) -> bool:
-    pair = _items(ends)
+    pair = items(ends)
     return len(pair) == 2 and greater_or_equal(value, pair[0]) and less_or_equal(value, pair[1])
 
 
 def _among(value: object, wanted: object) -> bool:
-    return any(equal(value, item) for item in _items(wanted))
+    return any(equal(value, item) for item in items(wanted))
 
 
 def _contains(value: object, wanted: object, enough: Callable[[Iterable[bool]], bool]) -> bool:
-    items = _items(wanted)
+    sought = items(wanted)
     # Each is looked for in all of it.
-    searched = len(value) // limits.UNIT if isinstance(value, str) else len(_items(value))
-    limits.bounded_work(len(items) * max(searched, 1))
-    return enough(contains(value, item) for item in items)
+    searched = len(value) // limits.UNIT if isinstance(value, str) else len(items(value))
+    limits.bounded_work(len(sought) * max(searched, 1))
+    return enough(contains(value, item) for item in sought)
 
 
 def _pair(change: object) -> tuple[object, object]:

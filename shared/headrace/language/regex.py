@@ -87,6 +87,11 @@ def regex_replace(text: str, pattern: object, new: str, spend: Spend) -> str:
     return limits.joined([*parts, text[done:]])
 
 
+def check_pattern(pattern: object) -> None:
+    """Raises ValueError for a bad pattern."""
+    compiled(pattern)
+
+
 def compiled(pattern: object) -> _Pattern:
     """The pattern, compiled once; raises ValueError that says what is wrong with it."""
     if not isinstance(pattern, str) or len(pattern) > PATTERN_LENGTH:

@@ -17,6 +17,7 @@ class Wish(Protocol):
     """What a coalescing writer needs of a `Waiting`, whatever its outcome."""
 
     keys: tuple[str, ...]
+    shared: tuple[str, ...]
     size: int
 
     def end(self, outcome: Exception) -> None:
@@ -30,8 +31,11 @@ W = TypeVar("W", bound=Wish)
 class Waiting(Generic[R]):
     """One caller's wish and its outcome.
 
-    Of two that share one of their `keys`, the later one goes in a later write; `size` are the bytes it adds.
+    Of two that have one of their `keys` in common, the later one goes in a later write; `size` are the bytes it adds.
+    A `shared` key keeps a wish apart from those that have it among their `keys`, and not from one another.
     """
+
+    shared: tuple[str, ...] = ()
 
     def __init__(self, keys: tuple[str, ...], size: int = 0) -> None:
         self.keys = keys
@@ -112,16 +116,19 @@ def split(waiting: Sequence[W], most: int, most_bytes: float) -> tuple[list[W], 
     batch: list[W] = []
     left: list[W] = []
     keys: set[str] = set()
+    shared: set[str] = set()
     size = 0
     for position, wish in enumerate(waiting):
         full = len(batch) == most or (batch and size + wish.size > most_bytes)
         if full:
             left += waiting[position:]
             break
-        if keys.isdisjoint(wish.keys):
+        if keys.isdisjoint(wish.keys) and keys.isdisjoint(wish.shared) and shared.isdisjoint(wish.keys):
             batch.append(wish)
             size += wish.size
+            shared.update(wish.shared)
         else:
             left.append(wish)
+            keys.update(wish.shared)
         keys.update(wish.keys)
     return batch, left

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakSet
 
-from bson import DBRef, Int64
+from bson import DatetimeMS, DBRef, Decimal128, Int64, ObjectId
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
@@ -73,14 +73,21 @@ def write_faults(error: BulkWriteError) -> WriteFaults:
 
 
 def plain(value: Any) -> Any:
-    """A copy without the driver's own types: it reads `{"$ref": …, "$id": …}` as its DBRef and large ints as Int64."""
+    """A copy without the driver's own types: it reads `{"$ref": …, "$id": …}` as its DBRef and large ints as Int64.
+
+    Of what only other writers store, ids become text, and times off the calendar their milliseconds.
+    """
     if isinstance(value, dict):
         return {name: plain(item) for name, item in cast(Document, value).items()}
     if isinstance(value, list):
         return [plain(item) for item in cast(list[Any], value)]
     if isinstance(value, DBRef):
         return plain(dict(value.as_doc()))
-    return int(value) if isinstance(value, Int64) else value
+    if isinstance(value, Int64 | DatetimeMS):
+        return int(value)
+    if isinstance(value, ObjectId):
+        return str(value)
+    return value.to_decimal() if isinstance(value, Decimal128) else value
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from headrace.engine.ports import Claim, Claimed, NewRow, RowCreated
+from headrace.engine.ports import Claim, Claimed, OutcomeT, RowEffect, RowEntry
 from headrace.storage.claims import ClaimWriter, keep_until
 from headrace.storage.driver import Database, reaching_mongodb
 from headrace.storage.journal import JournalWriter
@@ -50,9 +50,11 @@ class MongoRunHeads:
         """
         await self._appends.append(claim, number, entry)
 
-    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
-        """The same, and creates `row`: both or neither. Raises RowConflict and RowRefused as well."""
-        return await self._appends.append_with_row(claim, number, entry, row)
+    async def append_with_row(
+        self, claim: Claim, number: int, entry: RowEntry[OutcomeT], effect: RowEffect[OutcomeT]
+    ) -> OutcomeT:
+        """The same, and does `effect`: both or neither. Raises RowConflict, RowMissing and RowRefused as well."""
+        return await self._appends.append_with_row(claim, number, entry, effect)
 
     async def expire(self, run_ids: Sequence[str], at: datetime) -> None:
         """Lets the journals of these runs go at `at`, and their heads HEAD_OUTLIVES_JOURNAL later.

@@ -1,8 +1,10 @@
-"""Journal entries and the rows that belong to them, under the owner's condition: many callers in one transaction."""
+"""Journal entries and the effects on rows that belong to them, under the owner's condition: many callers in one
+transaction."""
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import cast
 
@@ -12,20 +14,19 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, CollectionInvalid, InvalidName, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import Claim, NewRow, OwnershipLost, RowCreated, RowRefused
-from headrace.storage import rows
-from headrace.storage.appends import Append, by_table
+from headrace.engine.ports import Claim, OutcomeT, OwnershipLost, RowEffect, RowEntry, RowRefused
+from headrace.storage import appends
+from headrace.storage import row_documents as rows
+from headrace.storage.appends import Append, Change, RowAppend, changes, creations
 from headrace.storage.coalescing import Coalescer
 from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, Document
+from headrace.storage.row_changes import SomeEnded, TooMuch, make_changes
 
 MOST_APPENDS = 500
 """In one transaction: past this its fixed cost no longer shows, and one that conflicts is done again as a whole."""
 
 MOST_BYTES = 12 << 20
 """In one transaction: it then travels in one oplog entry of 16 MB."""
-
-ENTRY_BYTES = 15 << 20
-"""What fits into a document of 16 MB with its id."""
 
 BACKOFF_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """Before each new try of a transaction. A take-over conflicts for milliseconds; what lasts a second is an outage."""
@@ -76,21 +77,17 @@ class JournalWriter:
 
     async def append(self, claim: Claim, number: int, entry: bytes) -> None:
         """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
-        append = self._append(claim, number, entry)
+        append = Append(claim, number, entry)
         self._appends.add(append)
         await append.outcome()
 
-    async def append_with_row(self, claim: Claim, number: int, entry: bytes, row: NewRow) -> RowCreated:
+    async def append_with_row(
+        self, claim: Claim, number: int, entry: RowEntry[OutcomeT], effect: RowEffect[OutcomeT]
+    ) -> OutcomeT:
         """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
-        append = self._append(claim, number, entry)
-        append.with_row(rows.collection_name(row.app, row.table), *rows.checked(row.row_id, row.row, row.origin))
+        append = appends.append_with_row(claim, number, cast(RowEntry[object], entry), effect)
         self._appends.add(append)
-        return cast(RowCreated, await append.outcome())
-
-    def _append(self, claim: Claim, number: int, entry: bytes) -> Append:
-        if len(entry) > ENTRY_BYTES:
-            raise ValueError(f"a journal entry has {len(entry)} bytes; {ENTRY_BYTES} are accepted")
-        return Append(claim, number, entry)
+        return cast(OutcomeT, await append.outcome())
 
     async def session(self) -> bytes:
         """The id of the session in which all transactions of this writer run."""
@@ -118,11 +115,19 @@ class JournalWriter:
             except _Exists:
                 if not await self._resolve(left):
                     await tries.again()
+            except SomeEnded:
+                pass
+            except TooMuch:
+                await self._write(left[: len(left) // 2])
             except _Refused as refused:
                 await self._halve(left, refused)
             except PyMongoError as error:
                 if not error.has_error_label(_CONFLICT):
                     raise
+                # A row that other workers change as well must not hold up those who have nothing to do with it.
+                bystanders = [append for append in left if not isinstance(append, Change)]
+                if len(bystanders) < len(left):
+                    await self._write(bystanders)
                 await tries.again()
             left = [append for append in left if not append.ended]
 
@@ -132,8 +137,9 @@ class JournalWriter:
         async with session.start_transaction(max_commit_time_ms=COMMIT_MS):
             owners = await self._fence(group, session)
             if owners:
-                await self._insert_entries(owners, session)
                 await self._insert_rows(owners, session)
+                await self._change_rows(owners, session)
+                await self._insert_entries(owners, session)
                 await _commit(session)
         for append in owners:
             append.written()
@@ -171,19 +177,18 @@ class JournalWriter:
             raise
 
     async def _insert_rows(self, group: Sequence[Append], session: Session) -> None:
-        for table, appends in by_table(group).items():
-            try:
-                await self._tables[table].insert_many([cast(Document, each.row) for each in appends], session=session)
-            except BulkWriteError as error:
-                _raise_if_exists(error)
-                refused = [(position, code) for position, code in _faults(error) if code in BAD_DOCUMENT_CODES]
-                if not refused:
-                    raise
-                raise _Refused([appends[refused[0][0]]], refused[0][1]) from None
-            except OperationFailure as error:
-                if error.code not in BAD_DOCUMENT_CODES:
-                    raise
-                raise _Refused(appends, error.code) from None
+        for table, made in creations(group).items():
+            with _refusing(made):
+                await self._tables[table].insert_many([each.row for each in made], session=session)
+
+    async def _change_rows(self, group: Sequence[Append], session: Session) -> None:
+        for table, asked in changes(group).items():
+            writes, changed = await make_changes(self._tables, table, asked, session, MOST_BYTES)
+            if writes:
+                with _refusing(changed):
+                    await self._tables[table].bulk_write(  # pyright: ignore[reportUnknownMemberType]
+                        writes, session=session
+                    )
 
     async def _halve(self, group: Sequence[Append], refused: _Refused) -> None:
         """Refuses the one row, or looks for it in each half of those that it may be."""
@@ -199,23 +204,27 @@ class JournalWriter:
         found = await self._journal.find({"_id": {"$in": [append.id for append in group]}}).to_list(None)
         entries = {str(each["_id"]): bytes(each["entry"]) for each in found}
         resolved = False
-        for table, appends in by_table(group).items():
-            ids = [cast(Document, append.row)["_id"] for append in appends]
-            stored = {row["_id"]: row for row in await self._tables[table].find({"_id": {"$in": ids}}).to_list(None)}
-            for append in appends:
-                resolved |= append.resolve(stored)
+        for table, made in creations(group).items():
+            asked = rows.collection(self._tables, table).find({"_id": {"$in": [each.row["_id"] for each in made]}})
+            stored = {row["_id"]: row for row in await asked.to_list(None)}
+            for creation in made:
+                resolved |= creation.resolve(stored)
         for append in group:
             if append.id in entries:
                 resolved = True
-                if entries[append.id] != append.entry:
+                if entries[append.id] == append.entry:
+                    # The same owner's, as the fence has shown: an earlier try was committed, and its row with it.
+                    append.written()
+                elif isinstance(append, RowAppend):
+                    # What became of the row is in that entry: who claims the run again reads it there.
+                    append.end(PlatformUnavailable(f"entry {append.id} is written already"))
+                else:
                     append.end(RuntimeError(_KEPT_BEFORE % append.id))
-                # The same owner's, as the fence has shown: an earlier try was committed, and its row with it.
-                append.written()
         return resolved
 
     async def _with_tables(self, group: Sequence[Append]) -> list[Append]:
         """Makes the collections that a group's rows need; refuses rows whose collection can't be."""
-        for table, appends in by_table(group).items():
+        for table, asked in creations(group).items():
             if table in self._made:
                 continue
             try:
@@ -223,7 +232,7 @@ class JournalWriter:
             except (CollectionInvalid, InvalidName, OperationFailure) as error:
                 code = getattr(error, "code", INVALID_NAMESPACE)
                 if code == INVALID_NAMESPACE:
-                    for append in appends:
+                    for append in asked:
                         append.end(RowRefused(f"MongoDB refuses a collection for the table (code {code})"))
                     continue
                 if code != NAMESPACE_EXISTS:
@@ -258,6 +267,23 @@ async def _commit(session: Session) -> None:
                 raise
         await asyncio.sleep(delay)
     raise PlatformUnavailable("MongoDB does not say whether a transaction is committed")
+
+
+@contextmanager
+def _refusing(written: Sequence[Append]) -> Generator[None]:
+    """Turns what MongoDB says of the rows of `written`, one each and in their order, into _Exists and _Refused."""
+    try:
+        yield
+    except BulkWriteError as error:
+        _raise_if_exists(error)
+        refused = [(position, code) for position, code in _faults(error) if code in BAD_DOCUMENT_CODES]
+        if not refused:
+            raise
+        raise _Refused([written[refused[0][0]]], refused[0][1]) from None
+    except OperationFailure as error:
+        if error.code not in BAD_DOCUMENT_CODES:
+            raise
+        raise _Refused(written, error.code) from None
 
 
 def _raise_if_exists(error: BulkWriteError) -> None:

@@ -1,39 +1,42 @@
-"""The apps' rows: created once per step, in bulk with their neighbours."""
+"""The apps' rows outside of a run's journal: created once per step, in bulk with their neighbours; changed; read."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bson import encode
+from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import RowConflict, RowCreated, RowRefused
+from headrace.engine.ports import (
+    NewRow,
+    OutcomeT,
+    RowConflict,
+    RowCreated,
+    RowDelete,
+    RowEffect,
+    RowPage,
+    RowQuery,
+    RowUpdate,
+)
+from headrace.storage import row_queries
 from headrace.storage.driver import (
     BAD_DOCUMENT_CODES,
-    NOT_BSON,
     Collection,
     Database,
     Document,
-    plain,
     reaching_mongodb,
     write_faults,
 )
+from headrace.storage.row_changes import change_one
+from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, refusal, seen
 
 MOST_ROWS = 1_000
 """In one write: past this a write's fixed cost no longer shows."""
 
-ROW_BYTES = 3 << 20
-"""A larger row is refused: its change, with both images, could not travel in a record of 8 MB."""
-
 MOST_BYTES = 16 << 20
 """In one write: keeps memory flat under large rows, and a third of the 48 MB that MongoDB takes in one message."""
-
-ORIGIN = "_origin"
-
-RESERVED_APP = "system"
-"""Its collections would be `system.…`, MongoDB's own: a table `views` breaks its catalogue, `js` holds functions."""
 
 
 @dataclass(slots=True)
@@ -53,10 +56,7 @@ class _Waiting:
 
 
 class MongoRowStore:
-    """Rows of app A's table T in collection `A.T`: `_id` = row id, `_origin` = the step key that made it, the columns.
-
-    Rows asked for while a write is under way go together in the next one.
-    """
+    """Rows to be created that are asked for while a write is under way go together in the next one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,7 +64,7 @@ class MongoRowStore:
         self._writers: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
-        """Creates a row once per `origin`; see the engine's port. Cancelling the caller does not take it back.
+        """Creates a row once per `origin`; see NewRow. Cancelling the caller does not take it back.
 
         After PlatformUnavailable the row may be there or not; the same call again is safe.
         """
@@ -76,17 +76,36 @@ class MongoRowStore:
             self._writers[name] = asyncio.create_task(self._write_all(name))
         return await waiting.done
 
-    async def get(self, app: str, table: str, row_id: str) -> Document | None:
-        """A row as it is stored; raises PlatformUnavailable."""
-        with reaching_mongodb():
-            found = await self._database[f"{app}.{table}"].find_one({"_id": row_id})
-        return None if found is None else cast(Document, plain(found))
+    async def apply(self, effect: RowEffect[OutcomeT]) -> OutcomeT:
+        """Does an effect by itself; see the engine's port."""
+        return cast(OutcomeT, await self._apply(effect))
 
-    async def find(self, app: str, table: str, after: str = "", limit: int = 100) -> list[Document]:
-        """Up to `limit` rows as they are stored, by id, those after the id `after`; raises PlatformUnavailable."""
+    async def _apply(self, effect: RowEffect[object]) -> object:
+        match effect:
+            case NewRow():
+                return await self.create(effect.app, effect.table, effect.row_id, effect.row, effect.origin)
+            case RowUpdate() | RowDelete():
+                return await self._change(effect)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect on a row")
+
+    async def _change(self, effect: RowUpdate | RowDelete) -> object:
+        async def change(session: AsyncIOMotorClientSession) -> object:
+            return await change_one(self._database, effect, session)
+
         with reaching_mongodb():
-            cursor = self._database[f"{app}.{table}"].find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
-            return cast(list[Document], plain(await cursor.to_list(None)))
+            async with await self._database.client.start_session() as session:
+                return await session.with_transaction(change)
+
+    async def get(self, app: str, table: str, row_id: str) -> Document | None:
+        """A row as its app sees it; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            found = await collection(self._database, f"{app}.{table}").find_one({"_id": row_id})
+        return None if found is None else seen(found)
+
+    async def query(self, query: RowQuery) -> RowPage:
+        """A page of rows; see the engine's port."""
+        return await row_queries.page(self._database, query)
 
     async def count(self, app: str, table: str) -> int:
         """How many rows a table has; raises PlatformUnavailable."""
@@ -170,40 +189,6 @@ async def _resolve(collection: Collection, existing: Sequence[_Waiting]) -> None
         row_id = waiting.document["_id"]
         row = stored.get(row_id)
         if row is not None and row.get(ORIGIN) == waiting.document[ORIGIN]:
-            waiting.end(RowCreated(public(cast(Document, plain(row))), created=False))
+            waiting.end(RowCreated(seen(row), created=False))
         else:
             waiting.end(RowConflict(f"a row with the id {row_id!r} exists already"))
-
-
-def collection_name(app: str, table: str) -> str:
-    """Where `app`'s rows of `table` are; raises RowRefused."""
-    if app == RESERVED_APP:
-        raise RowRefused(f"an app of the name {RESERVED_APP!r} can have no tables: MongoDB keeps its own there")
-    return f"{app}.{table}"
-
-
-def checked(row_id: str, row: Mapping[str, object], origin: str) -> tuple[Document, int]:
-    """The document to store and its bytes; raises RowRefused."""
-    if ORIGIN in row:
-        raise RowRefused(f"the column {ORIGIN!r} is reserved")
-    if row.get("_id", row_id) != row_id:
-        raise RowRefused("the column '_id' differs from the row's id: give the id as the step's input `id`")
-    document: Document = {"_id": row_id, ORIGIN: origin, **row}
-    document["_id"] = row_id
-    try:
-        size = len(encode(document))
-    except NOT_BSON as error:
-        raise RowRefused(f"the row cannot be stored as BSON ({type(error).__name__})") from None
-    if size > ROW_BYTES:
-        raise RowRefused(f"the row has {size} bytes; {ROW_BYTES} are accepted")
-    return document, size
-
-
-def refusal(code: int | None) -> RowRefused:
-    """What a caller is told of a row that MongoDB does not take."""
-    return RowRefused(f"MongoDB refuses the row (code {code})")
-
-
-def public(document: Document) -> Document:
-    """A stored row as its app sees it."""
-    return {name: value for name, value in document.items() if name != ORIGIN}

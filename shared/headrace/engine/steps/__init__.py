@@ -11,7 +11,9 @@ from headrace.engine.steps.llm import LlmPrompt
 from headrace.engine.steps.log import Log
 from headrace.engine.steps.mongo import MongoQuery
 from headrace.engine.steps.presets import PRESETS
-from headrace.engine.steps.rows import RowCreate
+from headrace.engine.steps.row_reads import RowGet, RowQueryStep
+from headrace.engine.steps.rows import RowCreate, RowDeleteStep, RowUpdateStep
+from headrace.engine.steps.script import ScriptExpression, ScriptJs
 from headrace.engine.steps.sql import SqlQuery
 from headrace.engine.steps.third_party import installed, with_third_party
 from headrace.engine.steps.webhook import WebhookSend
@@ -26,6 +28,12 @@ OURS: Mapping[str, PureStep | AwaitingStep] = {
         Log(),
         MongoQuery(),
         RowCreate(),
+        RowDeleteStep(),
+        RowGet(),
+        RowQueryStep(),
+        RowUpdateStep(),
+        ScriptExpression(),
+        ScriptJs(),
         SqlQuery(),
         WebhookSend(),
         *PRESETS,

@@ -1,24 +1,30 @@
-"""Steps on rows of the app's tables."""
+"""Steps that change one row of the app's tables, with the run's journal: once."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, cast
+from collections.abc import Callable
+from typing import ClassVar
 
-import orjson
-from pydantic import StringConstraints
-
-from headrace.contracts import limits
 from headrace.contracts.jobs import derived_uuid
 from headrace.engine.errors import StepError
-from headrace.engine.plain import MAX_DEPTH
-from headrace.engine.ports import RowConflict, RowRefused
+from headrace.engine.ports import (
+    NewRow,
+    OutcomeT,
+    RowConflict,
+    RowCreated,
+    RowDelete,
+    RowDeleted,
+    RowEffect,
+    RowMissing,
+    RowRefused,
+    RowUpdate,
+    RowUpdated,
+)
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform, checked
-from headrace.engine.steps.inputs import JsonObject, ShortText, TableName
+from headrace.engine.steps.inputs import JsonObject, TableName
+from headrace.engine.steps.row_inputs import RowId, check_row
 
-_INT64 = 1 << 63
-
-RowId = Annotated[ShortText, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]*$")]
-"""A row's id: it becomes part of a record key and of an index."""
+BAD_INPUT = "an input does not fit; the message names it"
+_REFUSED = "the table can never hold the row as it would then be; the message says why"
 
 
 class RowCreateInputs(Inputs):
@@ -40,60 +46,119 @@ class RowCreate(AwaitingStep):
         "created": "false if an earlier try made it",
     }
     effect = "once"
+    errors: ClassVar[dict[str, str]] = {
+        "bad_input": BAD_INPUT,
+        "row_exists": "the table has a row of this id, made by another step, run or writer",
+        "row_refused": _REFUSED,
+    }
+    example = """
+- id: note
+  use: row.create
+  with:
+    table: notes
+    row: {text: "Flight {{ trigger.flight }} is late", minutes: "{{ trigger.minutes }}"}
+"""
 
     def bind(self, rendered: Outputs) -> Perform:
         """Validates the inputs and what a row can hold."""
         inputs = checked(RowCreateInputs, rendered)
-        _check_row(inputs.row)
+        check_row(inputs.row)
 
         async def perform(run: Run) -> Outputs:
             row_id = inputs.id or derived_uuid(run.key)
-            try:
-                done = await run.create_row(inputs.table, row_id, inputs.row)
-            except RowConflict:
-                raise StepError(
-                    "row_exists", f"table {inputs.table} has a row of this id already, made by someone else"
-                ) from None
-            except RowRefused as error:
-                raise StepError("row_refused", str(error)) from None
-            return {"success": True, "id": row_id, "row": dict(done.row), "created": done.created}
+
+            def outputs(done: RowCreated) -> Outputs:
+                return {"success": True, "id": row_id, "row": dict(done.row), "created": done.created}
+
+            new = NewRow(run.job.app, inputs.table, row_id, inputs.row, run.key)
+            return await _changed(run, new, outputs)
 
         return perform
 
 
-def _check_row(row: Mapping[str, object]) -> None:
-    """Refuses what MongoDB would refuse, with the path, before anything is sent."""
-    for column in row:
-        if not column or column.startswith(("$", "_")):
-            raise _bad_row(column, "names of columns are not empty and begin with neither `_` nor `$`")
-    _check_value(row, "row", 0)
+class RowUpdateInputs(Inputs):
+    """`table`, the row's `id`, and `row`: the columns to change. `null` clears a column; those not named stay."""
+
+    table: TableName
+    id: RowId
+    row: JsonObject
+
+
+class RowUpdateStep(AwaitingStep):
+    """Changes columns of one row."""
+
+    use = "row.update"
+    inputs = RowUpdateInputs
+    outputs: ClassVar[dict[str, str]] = {"id": "the row's id", "row": "the whole row as it stands after the update"}
+    effect = "once"
+    errors: ClassVar[dict[str, str]] = {
+        "bad_input": BAD_INPUT,
+        "row_not_found": "the table has no row of this id; row.create makes one",
+        "row_refused": _REFUSED,
+    }
+    example = """
+- id: close
+  use: row.update
+  with:
+    table: notes
+    id: "{{ trigger.note }}"
+    row: {state: closed, assignee: null}
+"""
+
+    def bind(self, rendered: Outputs) -> Perform:
+        """Validates the inputs and what a row can hold."""
+        inputs = checked(RowUpdateInputs, rendered)
+        check_row(inputs.row)
+
+        def outputs(done: RowUpdated) -> Outputs:
+            return {"success": True, "id": inputs.id, "row": dict(done.row)}
+
+        async def perform(run: Run) -> Outputs:
+            return await _changed(run, RowUpdate(run.job.app, inputs.table, inputs.id, inputs.row), outputs)
+
+        return perform
+
+
+class RowDeleteInputs(Inputs):
+    """`table` and the row's `id`."""
+
+    table: TableName
+    id: RowId
+
+
+class RowDeleteStep(AwaitingStep):
+    """Deletes one row; that there is none is no error."""
+
+    use = "row.delete"
+    inputs = RowDeleteInputs
+    outputs: ClassVar[dict[str, str]] = {"id": "the row's id", "deleted": "false if there was no such row"}
+    effect = "once"
+    errors: ClassVar[dict[str, str]] = {"bad_input": BAD_INPUT, "row_refused": _REFUSED}
+    example = """
+- id: forget
+  use: row.delete
+  with: {table: notes, id: "{{ trigger.note }}"}
+"""
+
+    def bind(self, rendered: Outputs) -> Perform:
+        """Validates the inputs."""
+        inputs = checked(RowDeleteInputs, rendered)
+
+        def outputs(done: RowDeleted) -> Outputs:
+            return {"success": True, "id": inputs.id, "deleted": done.deleted}
+
+        async def perform(run: Run) -> Outputs:
+            return await _changed(run, RowDelete(run.job.app, inputs.table, inputs.id), outputs)
+
+        return perform
+
+
+async def _changed(run: Run, effect: RowEffect[OutcomeT], outputs: Callable[[OutcomeT], Outputs]) -> Outputs:
     try:
-        size = len(orjson.dumps(row))
-    except orjson.JSONEncodeError as error:
-        raise StepError("bad_input", f"inputs: row: {_reason(error)}") from None
-    if size > limits.EVENT_BODY:
-        raise StepError("bad_input", f"inputs: row: it has {size} bytes as JSON; {limits.EVENT_BODY} are accepted")
-
-
-def _check_value(value: object, path: str, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise StepError("bad_input", f"inputs: {path[:100]}…: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        raise StepError("bad_input", f"inputs: {path}: the number does not fit into 64 bits")
-    if isinstance(value, Mapping):
-        for name, item in cast(Mapping[object, object], value).items():
-            if not isinstance(name, str) or "\0" in name:
-                raise StepError("bad_input", f"inputs: {path}: a name in it is no text, or holds a NUL character")
-            _check_value(item, f"{path}.{name}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(cast(list[object], value)):
-            _check_value(item, f"{path}.{number}", depth + 1)
-
-
-def _bad_row(column: str, why: str) -> StepError:
-    return StepError("bad_input", f"inputs: row.{column[:64]}: {why}")
-
-
-def _reason(error: orjson.JSONEncodeError) -> str:
-    """orjson's text names the type or the encoding at fault, never a value."""
-    return f"it holds a value that is no JSON ({error})"
+        return await run.change_row(effect, outputs)
+    except RowConflict:
+        raise StepError("row_exists", "the table has a row of this id already, made by someone else") from None
+    except RowMissing:
+        raise StepError("row_not_found", "the table has no row of this id; `row.create` makes one") from None
+    except RowRefused as error:
+        raise StepError("row_refused", str(error)) from None

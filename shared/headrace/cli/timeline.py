@@ -33,7 +33,7 @@ def timeline(tried: Tried) -> Iterator[str]:
         type = headers.get("ce_type", b"").decode(errors="replace")
         yield _cut(f"published: {publication.topic} {type} {publication.value.decode(errors='replace')}")
     for row in tried.rows:
-        yield _cut(f"row: {row.table}/{row.id} {shown(row.row)}")
+        yield _cut(f"row {row.change}: {row.table}/{row.id} {shown(row.row)}")
 
 
 class _Steps:

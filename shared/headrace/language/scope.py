@@ -9,14 +9,15 @@ from uuid import UUID
 from headrace.language.errors import limit
 from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
 
-_COMMON = frozenset(("env", "settings", "now"))
-RUN_ROOTS = _COMMON | {
-    "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index", "secrets", "user",
+RUN_ROOTS = frozenset((
+    "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index", "secrets", "user",
     "state", "run", "_stepIndex", "_error",
-}  # fmt: skip
-TRIGGER_ROOTS = _COMMON | {
-    "trigger", "row", "old_row", "changed", "id", "body", "headers", "query", "fields", "event", "data", "timestamp",
-}  # fmt: skip
+))  # fmt: skip
+TRIGGER_ROOTS = frozenset((
+    "now", "trigger", "row", "old_row", "changed", "id", "body", "headers", "query", "fields", "event", "data",
+    "timestamp",
+))  # fmt: skip
+"""What an event says, and nothing of an app's configuration: whoever matches events does not have it."""
 
 _PER_VALUE = 2 * UNIT
 """A value inside an array or object that is gone through takes two units."""

@@ -39,6 +39,7 @@ class ScriptJs(AwaitingStep):
         "logs": "the lines of console.log, the first 200 and at most 64 KB",
     }
     effect = "none"
+    only_constant: ClassVar[dict[str, str]] = {"code": "give the data as `inputs`: in the code it would become code"}
     errors: ClassVar[dict[str, str]] = {
         "bad_input": "an input does not fit; the message names it",
         "script_error": "the code is no JavaScript, or threw; the message has the line",

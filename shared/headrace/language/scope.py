@@ -10,8 +10,8 @@ from headrace.language.errors import limit
 from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
 
 RUN_ROOTS = frozenset((
-    "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index", "secrets", "user",
-    "state", "run", "_stepIndex", "_error",
+    "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index",
+    "secrets", "user", "state", "run", "_stepIndex", "_error",
 ))  # fmt: skip
 TRIGGER_ROOTS = frozenset((
     "now", "trigger", "row", "old_row", "changed", "id", "body", "headers", "query", "fields", "event", "data",

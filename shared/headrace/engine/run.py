@@ -56,14 +56,13 @@ class Run:
         "deadline",
         "deadline_of",
         "end_status",
-        "errors",
-        "first_error",
+        "failures",
+        "gave_up_on",
         "halt",
         "has_collected",
         "is_asked_to_leave",
         "job",
         "journal",
-        "last_error",
         "lets_others",
         "now",
         "only_recorded",
@@ -72,6 +71,8 @@ class Run:
         "result",
         "results",
         "scope",
+        "spent",
+        "timed_out_by",
     )
 
     def __init__(
@@ -90,6 +91,7 @@ class Run:
         self.only_recorded = False
         """Inside a step that had run out of its time: what it had done is replayed, and nothing more is done."""
         self.halt = Halt()
+        self.spent = Spent()
         self.result: StepResult | None = None
         """Of the step under way."""
         self.job = job
@@ -97,12 +99,13 @@ class Run:
         self.ports = ports
         self.deadline = deadline
         self.deadline_of = ""
+        self.timed_out_by = ""
+        """Whose `deadline_of` passed, while the ending `timed_out` is on its way there."""
         self.results: list[StepResult] = []
         self.publications: list[Publication] = []
-        self.first_error: ErrorInfo | None = None
-        self.last_error: ErrorInfo | None = None
-        self.errors = 0
-        """How many steps have failed."""
+        self.failures: list[Failure] = []
+        self.gave_up_on: ErrorInfo | None = None
+        """The failure that is worth another try later, where the run waits for that."""
         self.end_status: RunStatus | None = None
         """What a `stop` step says."""
         self.has_collected = False
@@ -174,12 +177,14 @@ class Run:
         if self._left is not None:
             self._left.append((names, id, name, outputs))
 
-    def failed(self, error: ErrorInfo) -> None:
-        """A step failed: the run will be an `error` whether it goes on or not."""
-        self.errors += 1
-        self.last_error = error
-        if self.first_error is None:
-            self.first_error = error
+    @property
+    def first_error(self) -> ErrorInfo | None:
+        """Of the run's steps' errors the first."""
+        return self.failures[0].error if self.failures else None
+
+    def failed(self, error: ErrorInfo, key: str | None = None) -> None:
+        """A step failed: the run will be an `error` whether it goes on or not. For `key` see Failure."""
+        self.failures.append(Failure(error, key))
         self._roots["_error"] = True
 
     def collect(self, value: object) -> None:
@@ -235,17 +240,17 @@ class Run:
         twin.scope = Scope(twin._roots, self.scope.key, self.now)
         twin._left, twin._changed = [], {}
         twin.publications = []
-        twin.first_error, twin.last_error, twin.errors = None, None, 0
+        twin.failures = []
         twin.has_collected = False
         return twin
 
     def join(self, twin: "Run", *, with_outputs: bool = True) -> None:
         """What a strand did becomes the run's; strands are joined in the order they are written, whoever was faster."""
         self.publications.extend(twin.publications)
-        if twin.first_error is not None:
-            self.failed(twin.first_error)
-            self.errors += twin.errors - 1
-            self.last_error = twin.last_error
+        if twin.failures:
+            self.failures.extend(twin.failures)
+            self._roots["_error"] = True
+        self.gave_up_on = self.gave_up_on or twin.gave_up_on
         if twin.has_collected:
             self.collect(twin.collected)
         if twin._changed:
@@ -263,6 +268,22 @@ class Halt:
 
     def __init__(self) -> None:
         self.is_set = False
+
+
+class Spent:
+    """What the strands of a run have used up together: `steps` begun, whether they run now or were replayed."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+class Failure(NamedTuple):
+    """A step's failure; `key` is the step's, None where it must not be done again whatever becomes of the run."""
+
+    error: ErrorInfo
+    key: str | None
 
 
 class OuterItem(NamedTuple):

@@ -1,0 +1,246 @@
+"""Whatever an automation is made of, and wherever its worker is lost: its effects are as their columns promise, and
+nothing is decided anew."""
+
+from collections.abc import Iterator
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from resuming import Course, Cut, Leaving, Read, World, by_key, repeated, run_to_its_end, shape
+
+from headrace.contracts.automation import parse_automation
+from headrace.engine import Plan, compilation, compile_plan
+from headrace.engine.steps import STEPS
+
+pytestmark = pytest.mark.unit
+
+SEEN = "{{ previous.data.answer | default(state.a) | default(0) }}"
+VALUES = st.sampled_from([SEEN, "{{ random() }}", "{{ uuid() }}", "{{ state.a }}", "{{ _error }}", "{{ item }}", 5])
+CONDITIONS = st.sampled_from(
+    [
+        "{{ previous.data.answer | default(0) % 2 == 0 }}",
+        "{{ random() < 0.5 }}",
+        "{{ state.a | default(0) is number and state.a | default(0) % 2 == 0 }}",
+        "{{ not _error }}",
+        "{{ item_index | default(0) % 2 == 0 }}",
+        True,
+    ]
+)
+RARE = "{{ random() < 0.15 }}"
+
+
+def http(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "use": "http.request",
+        "retry": {"attempts": 1},
+        "with": {"url": f"http://other.example/{name}", "method": "POST", "json": [SEEN, "{{ item }}"]},
+        **more,
+    }
+
+
+ONCE = {"on_unknown": "fail"}
+LEAVES = st.one_of(
+    st.just({"use": "test.read"}),
+    st.just(http("ask")),
+    st.just(http("once", **ONCE)),
+    VALUES.map(lambda value: {"use": "row.create", "with": {"table": "t", "row": {"v": value, "seen": SEEN}}}),
+    VALUES.map(lambda value: {"use": "event.publish", "with": {"type": "x", "data": value}}),
+    VALUES.map(lambda value: {"use": "log", "with": {"text": value}}),
+    VALUES.map(lambda value: {"set": {"a": value}}),
+    VALUES.map(lambda value: {"collect": value}),
+    VALUES.map(lambda value: {"call": {"automation": "other", "fields": {"v": value}, "wait": False}}),
+    st.just({"delay": {"for": "1s"}}),
+)
+FAILURES = st.one_of(
+    st.just({"use": "log", "with": {"text": "{{ 1 / 0 }}"}}),
+    st.just({"use": "row.create", "with": {"table": "t", "row": "{{ {'$': 1} }}"}}),
+    st.just(http("flaky")),
+    st.just(http("flaky", **ONCE)),
+)
+ENDS = st.one_of(
+    st.just({"stop": {"message": "m"}, "when": RARE}),
+    st.just({"stop": {"status": "error", "message": "m"}, "when": RARE}),
+    st.just({"filter": "{{ random() > 0.15 }}"}),
+)
+
+
+def with_policy(step: dict[str, Any], policy: str | None, when: Any) -> dict[str, Any]:
+    more = {} if policy is None else {"on_error": policy}
+    return {**more, **({} if when is None else {"when": when}), **step}
+
+
+def steps(ends: bool, timeouts: bool) -> st.SearchStrategy[list[dict[str, Any]]]:
+    policies = st.sampled_from([None, "contain", "stop", "retry"] if ends else ["contain"])
+    leaf = st.one_of(LEAVES, LEAVES, FAILURES, *([ENDS] if ends else []))
+    whens = st.none() | st.none() | CONDITIONS
+    step = st.builds(with_policy, leaf, policies, whens)
+    limits = st.sampled_from([None, "2s", "5s"] if timeouts else [None])
+
+    def holders(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+        lists = st.lists(inner, min_size=1, max_size=4)
+        branch = st.builds(
+            lambda when, yes, no: {
+                "branch": [{"name": "yes", "when": when, "steps": yes}, {"name": "no", "else": True, "steps": no}]
+            },
+            CONDITIONS,
+            lists,
+            lists,
+        )
+        overs = st.sampled_from(["{{ [1, 2, 3] }}", "{{ range(0, previous.data.answer | default(2) % 4) | list }}", "a,b"])
+        loop = st.builds(
+            lambda over, inside, **more: {
+                "loop": {"over": over, "keep": 200, **{k: v for k, v in more.items() if v}},
+                "steps": inside,
+            },
+            overs,
+            lists,
+            failure=st.sampled_from([None, None, RARE]),
+            break_if=st.none() | CONDITIONS,
+            continue_if=st.none() | CONDITIONS,
+            max=st.sampled_from([None, None, 2]),
+        )
+        at_once = st.builds(
+            lambda over, inside, continue_if, n: {
+                "loop": {"over": over, "keep": 200, "concurrency": n, **({"continue_if": continue_if} if continue_if else {})},
+                "steps": inside,
+            },
+            overs,
+            lists,
+            st.none() | CONDITIONS,
+            st.sampled_from([2, 5]),
+        )
+        parallel = st.builds(
+            lambda strands: {"parallel": [{"name": f"s{i}", "steps": each} for i, each in enumerate(strands)]},
+            st.lists(lists, min_size=1, max_size=3),
+        )
+        timed = st.builds(
+            lambda step, timeout: {**step, **({} if timeout is None else {"timeout": timeout})},
+            st.one_of(branch, loop, at_once, parallel),
+            limits,
+        )
+        return st.builds(with_policy, timed, policies, whens)
+
+    return st.lists(st.recursive(step, holders, max_leaves=8), min_size=1, max_size=5)
+
+
+def numbered(found: list[dict[str, Any]], numbers: Iterator[int]) -> list[dict[str, Any]]:
+    """The same with ids."""
+    made: list[dict[str, Any]] = []
+    for step in found:
+        copied = {"id": f"s{next(numbers)}", **step}
+        if "steps" in step:
+            copied["steps"] = numbered(step["steps"], numbers)
+        for kind in ("branch", "parallel"):
+            if kind in step:
+                copied[kind] = [{**each, "steps": numbered(each["steps"], numbers)} for each in step[kind]]
+        made.append(copied)
+    return made
+
+
+def plan_of(found: list[dict[str, Any]], **more: Any) -> Plan:
+    numbers = count(1)
+    document = {
+        "name": "a",
+        "app": "shop",
+        "trigger": {"type": "event", "event": "*"},
+        # There is an effect, or no run would be owned.
+        "steps": [*numbered(found, numbers), *numbered([{"use": "row.create", "with": {"table": "end", "row": {}}}], numbers)],
+        **more,
+    }
+    return compile_plan(parse_automation(document), 3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _steps_of_the_test() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation, "STEPS", {**STEPS, Read.use: Read()})
+        yield
+
+
+CUTS = st.lists(st.builds(Cut, st.integers(1, 14), st.booleans(), st.booleans()), max_size=4)
+LEAVINGS = st.builds(
+    Leaving, st.frozensets(st.integers(1, 30), max_size=3), st.frozensets(st.integers(1, 4), max_size=2)
+)
+MANY = settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def check_effects(world: World, course: Course, once: set[str]) -> None:
+    """Each effect as its column promises, and the path is the one that was first decided."""
+    final = by_key(course.last)
+    origins = [row.origin for row in world.rows]
+    assert repeated(origins) == []
+    sent = world.sent()
+    for key in repeated(sent):
+        assert key.split("/")[2].rpartition(".")[2] not in once, f"{key} is called twice, and it may be called once"
+        asked = {(each.url, each.body) for each in world.requests if each.headers["Idempotency-Key"] == key}
+        assert len(asked) == 1, f"{key} asked for one thing, and then for another"
+    for row in world.rows:
+        assert final[row.origin].get("outputs", {})["row"] == row.row  # pyright: ignore
+    has_ended = any("end" in item for item in world.noted())
+    noted: dict[str, Any] = {}
+    for item in world.noted():
+        if item.get("again"):
+            noted.pop(item["key"], None)
+        elif "result" in item:
+            noted.setdefault(item["key"], item["result"])
+    for key, result in noted.items():
+        assert key in final, f"{key} was done, and the record does not know it"
+        if "children" not in final[key]:
+            assert final[key].get("outputs") == result.get("outputs"), key
+            assert final[key]["status"] == result["status"]
+    if not has_ended:
+        assert set(sent) <= set(final), "a call was made on a way that the run did not go"
+    published = [
+        (result.get("outputs") or {}).get("id") or key  # pyright: ignore
+        for key, result in final.items()
+        if result["use"] in ("event.publish", "call") and result["status"] == "success"
+    ]
+    assert len(course.publications) == len(published)
+    ids = [dict(each.headers)["ce_id"] for each in course.publications]
+    assert repeated([str(each) for each in ids]) == []
+
+
+def made_once(found: list[dict[str, Any]]) -> set[str]:
+    def walk(made: list[dict[str, Any]]) -> Iterator[str]:
+        for step in made:
+            if step.get("on_unknown") == "fail":
+                yield step["id"]
+            yield from walk(step.get("steps", []))
+            for kind in ("branch", "parallel"):
+                for each in step.get(kind, []):
+                    yield from walk(each["steps"])
+
+    return set(walk(numbered(found, count(1))))
+
+
+@MANY
+@given(steps(ends=True, timeouts=False), CUTS, LEAVINGS, st.integers(0, 99))
+def test_cut_off_anywhere_effects_are_as_promised_and_nothing_is_decided_anew(
+    found: list[dict[str, Any]], cuts: list[Cut], leaving: Leaving, seed: int
+) -> None:
+    leaving = Leaving(leaving.looks, leaving.uncommitted)
+    world = World(list(cuts), shuffle=Random(seed))
+    course = run_to_its_end(world, plan_of(found), leaving)
+    check_effects(world, course, made_once(found))
+
+
+@MANY
+@given(steps(ends=False, timeouts=False), CUTS, LEAVINGS, st.integers(0, 99))
+def test_where_the_world_answers_the_same_a_run_cut_off_ends_as_one_that_was_not(
+    found: list[dict[str, Any]], cuts: list[Cut], leaving: Leaving, seed: int
+) -> None:
+    plan = plan_of(found)
+    uncut = run_to_its_end(World(varies=False), plan)
+    leaving = Leaving(leaving.looks, leaving.uncommitted)
+    world = World(list(cuts), varies=False, shuffle=Random(seed))
+    course = run_to_its_end(world, plan, leaving)
+    check_effects(world, course, made_once(found))
+    if any(result.get("error", {}).get("type") == "unknown_outcome" for result in by_key(course.last).values()):
+        return
+    assert shape(course.last.record["steps"]) == shape(uncut.last.record["steps"])
+    assert course.last.record["status"] == uncut.last.record["status"]
+    assert course.last.record.get("collected") == uncut.last.record.get("collected")
+    assert [each.value for each in course.publications] == [each.value for each in uncut.publications]

@@ -1,5 +1,5 @@
-"""An orchestrator in a process of its own, for test_resume_kill: each run stops at a call of its own, and once all stand
-still the process ends itself with SIGKILL.
+"""An orchestrator in a process of its own, for test_resume_kill: each run stops at a call of its own, and once all
+stand still the process ends itself with SIGKILL.
 
 An event's id says where, life by life: `n.2.before-7.after` stops before the second call of the first life and after
 the seventh of the second. What a run calls: its claim, each write of its journal (with a row or without), each request.
@@ -30,6 +30,8 @@ lives = Path(sys.argv[1])
 """A folder with a file for each life: what its runs stood still at, an event, a call and "before" or "after" a line."""
 runs = int(sys.argv[2])
 """How many there are in all."""
+(lives / str(os.getpid())).touch()
+life = len(list(lives.iterdir()))
 
 stops: dict[str, tuple[int, str]] = {}
 events: dict[str, str] = {}
@@ -83,7 +85,7 @@ execute_owned = JobRunner._execute_owned
 
 
 async def doomed(self: Any, plan: Any, started: Any, record: Any, turn: Any) -> Any:
-    run, life = started.job.run_id, len(list(lives.iterdir()))
+    run = started.job.run_id
     events[run] = started.job.cause.id
     points = events[run].split("-")[1:]
     if life <= len(points):
@@ -101,5 +103,4 @@ MongoRunHeads.append = stopping(MongoRunHeads.append, told_of_entry)
 MongoRunHeads.append_with_row = stopping(MongoRunHeads.append_with_row, told_of_entry)
 AioHttpTransport.send = stopping(AioHttpTransport.send, told_of_request)
 
-(lives / str(os.getpid())).touch()
 main("orchestrator", build)

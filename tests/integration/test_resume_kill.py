@@ -20,8 +20,8 @@ pytestmark = pytest.mark.integration
 
 APP = "resume"
 CALLS = 13
-"""Of a run that nobody cuts off: its claim, three requests, the entry of each answer, the intent of the call that may be
-made once, and five rows, each with its entry."""
+"""Of a run that nobody cuts off: its claim, three requests, the entry of each answer, the intent of the call that may
+be made once, and five rows, each with its entry."""
 POINTS = [f"{number}.{when}" for number in range(1, CALLS + 1) for when in ("before", "after")]
 LIVES = 3
 """Of workers: the first two are killed."""

@@ -240,7 +240,7 @@ def run_to_its_end(world: World, plan: Plan, leaving: Leaving | None = None, tri
 
 async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) -> Course:
     job, course, ends, gave_up = JOB, Course(), 0, 0
-    for course.resumed in range(RESUMES):  # noqa: B007
+    for course.resumed in range(RESUMES):
         try:
             outcome = await execute(world, plan, job, leaving)
         except PlatformUnavailable:

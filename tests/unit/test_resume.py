@@ -9,11 +9,27 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from resuming import Course, Cut, Leaving, Read, World, by_key, repeated, run_to_its_end, shape
+from resuming import (
+    JOB,
+    Course,
+    Cut,
+    Leaving,
+    Read,
+    World,
+    by_key,
+    execute,
+    repeated,
+    run_to_its_end,
+    shape,
+)
 
+from headrace.contracts import limits
 from headrace.contracts.automation import parse_automation
-from headrace.engine import Plan, compilation, compile_plan
+from headrace.contracts.jobs import next_segment, read_job
+from headrace.contracts.runs import read_run
+from headrace.engine import Plan, PlatformUnavailable, compilation, compile_plan, encode_record
 from headrace.engine.steps import STEPS
+from headrace.storage.journal import ENTRY_BYTES
 
 pytestmark = pytest.mark.unit
 
@@ -90,7 +106,9 @@ def steps(ends: bool, timeouts: bool) -> st.SearchStrategy[list[dict[str, Any]]]
             lists,
             lists,
         )
-        overs = st.sampled_from(["{{ [1, 2, 3] }}", "{{ range(0, previous.data.answer | default(2) % 4) | list }}", "a,b"])
+        overs = st.sampled_from(
+            ["{{ [1, 2, 3] }}", "{{ range(0, previous.data.answer | default(2) % 4) | list }}", "a,b"]
+        )
         loop = st.builds(
             lambda over, inside, **more: {
                 "loop": {"over": over, "keep": 200, **{k: v for k, v in more.items() if v}},
@@ -105,7 +123,12 @@ def steps(ends: bool, timeouts: bool) -> st.SearchStrategy[list[dict[str, Any]]]
         )
         at_once = st.builds(
             lambda over, inside, continue_if, n: {
-                "loop": {"over": over, "keep": 200, "concurrency": n, **({"continue_if": continue_if} if continue_if else {})},
+                "loop": {
+                    "over": over,
+                    "keep": 200,
+                    "concurrency": n,
+                    **({"continue_if": continue_if} if continue_if else {}),
+                },
                 "steps": inside,
             },
             overs,
@@ -165,7 +188,7 @@ CUTS = st.lists(st.builds(Cut, st.integers(1, 14), st.booleans(), st.booleans())
 LEAVINGS = st.builds(
     Leaving, st.frozensets(st.integers(1, 30), max_size=3), st.frozensets(st.integers(1, 4), max_size=2)
 )
-MANY = settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+MANY = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def check_effects(world: World, course: Course, once: set[str]) -> None:
@@ -246,6 +269,83 @@ def test_where_the_world_answers_the_same_a_run_cut_off_ends_as_one_that_was_not
     assert course.last.record.get("collected") == uncut.last.record.get("collected")
     # What goes out with a hand-over goes out before what strands beside it publish later.
     in_order = list if len(course.outcomes) == 1 else sorted
-    assert in_order(each.value for each in course.publications) == in_order(
-        each.value for each in uncut.publications
-    )
+    assert in_order(each.value for each in course.publications) == in_order(each.value for each in uncut.publications)
+
+
+def test_a_record_of_loops_in_each_other_is_bounded_and_the_outer_steps_stay() -> None:
+    inner: list[dict[str, Any]] = [{"id": f"leaf{i}", "use": "log", "with": {"text": "x" * 500}} for i in range(3)]
+    for depth in range(4):
+        inner = [{"id": f"l{depth}", "loop": {"over": "{{ range(8) | list }}", "keep": 200}, "steps": inner}]
+    document = {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": inner}
+    plan = compile_plan(parse_automation(document), 3)
+    outcome = run_to_its_end(World(), plan).last
+    encoded = encode_record(outcome.record)
+    assert len(encoded) < limits.RUN_RECORD
+    record = read_run(encoded)
+    assert [step["id"] for step in record["steps"]] == ["l3"]
+    assert len(record["steps"][0].get("children", [])) == 8
+
+
+def test_loops_in_each_other_end_before_they_fill_the_memory() -> None:
+    inner: list[dict[str, Any]] = [{"id": "leaf", "set": {"a": 1}}]
+    for depth in range(3):
+        inner = [{"id": f"l{depth}", "loop": {"over": "{{ range(200) | list }}", "keep": 0}, "steps": inner}]
+    document = {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": inner}
+    outcome = run_to_its_end(World(), compile_plan(parse_automation(document), 3)).last
+    assert outcome.record["status"] == "error"
+    assert "too_many_steps" in str(outcome.record["error"])
+
+
+async def test_an_entry_larger_than_a_document_is_kept_in_pieces() -> None:
+    steps = [
+        {"id": "much", "set": {f"v{i}": "{{ 'x' * 1000000 }}" for i in range(20)}},
+        {"id": "row", "use": "row.create", "with": {"table": "t", "row": {}}},
+        {"id": "end", "collect": "{{ state.v19 | length }}"},
+    ]
+    document = {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps}
+    plan = compile_plan(parse_automation(document), 3)
+    for call in range(1, 5):
+        world = World([Cut(call)])
+        with pytest.raises(PlatformUnavailable):
+            await execute(world, plan)
+        outcome = await execute(world, plan)
+        assert max(map(len, world.entries)) < ENTRY_BYTES
+        assert outcome.record.get("collected") == 1_000_000
+        assert len(world.rows) == 1
+
+
+def test_after_a_write_that_failed_no_strand_makes_its_call() -> None:
+    """The strand beside waits for the journal, to announce its call, when the write before it fails."""
+    once = {**http("once", **ONCE), "id": "once"}
+    reads = [{"id": f"r{i}", **http("ask")} for i in range(2)]
+    steps = [{"id": "both", "parallel": [{"name": "a", "steps": reads}, {"name": "b", "steps": [once]}]}]
+    for seed in range(50):
+        for call in range(1, 9):
+            world = World([Cut(call, kills=False)], shuffle=Random(seed))
+            run_to_its_end(world, plan_of(steps))
+            assert len([key for key in world.sent() if "once" in key]) <= 1
+
+
+async def test_what_a_strand_gave_up_on_is_what_the_dead_letter_says() -> None:
+    steps = [
+        {
+            "parallel": [
+                {"name": "a", "steps": [{**http("flaky"), "on_error": "retry"}]},
+                {"name": "b", "steps": [{"use": "log", "with": {"text": "{{ 1 / 0 }}"}}]},
+            ]
+        }
+    ]
+    outcome = await execute(World(), plan_of(steps))
+    assert (outcome.gave_up_on or {}).get("type") == "http_status"
+
+
+async def test_a_loop_that_is_tried_again_does_again_what_failed_in_it_and_nothing_else() -> None:
+    flaky = {**http("flaky"), "on_error": "contain"}
+    loop = {"loop": {"over": "{{ [1, 2, 3] }}"}, "on_error": "retry", "steps": [flaky]}
+    world = World()
+    plan = plan_of([loop])
+    first = await execute(world, plan)
+    assert first.record["status"] == "dead_lettered"
+    again = await execute(world, plan, read_job(next_segment(JOB)))
+    assert [key.rpartition("/")[2] for key in world.sent()] == ["0", "1", "2", "0", "2"]
+    assert again.record["steps"][0].get("outputs", {})["iterations"] == 3  # pyright: ignore

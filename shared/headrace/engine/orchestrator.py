@@ -50,7 +50,7 @@ TURN_S = 0.005
 """How long a loop computes before others get the event loop."""
 
 MOST_STEPS = 100_000
-"""Steps that a run may begin while it is in a loop: their results are held until its end, at a kilobyte or more each."""
+"""Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
 
 _ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
 """Endings of a strand that end the whole run: those beside it begin no further step."""
@@ -98,7 +98,8 @@ class Orchestrator:
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
         run.lets_others = plan.awaits
-        run.halt.is_set = journal is not None and journal.has_ended
+        if journal is not None and journal.has_ended:
+            run.strands.are_halted = True
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
@@ -113,7 +114,7 @@ class Orchestrator:
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
-        run.spent.steps += len(steps)
+        run.strands.steps += len(steps)
         for step in steps:
             ending = await self.execute_step(run, step, results)
             if ending is not None:
@@ -131,7 +132,7 @@ class Orchestrator:
         if noted is None:
             if run.only_recorded:
                 return "replayed"
-            if run.halt.is_set:
+            if run.strands.are_halted:
                 return "halted"
             if run.journal is not None and run.is_asked_to_leave():
                 return "handed_over"
@@ -150,7 +151,7 @@ class Orchestrator:
         results.append(result)
         if noted is not None and noted.result is not None and not noted.is_decided:
             return replayed(run, step, result, noted.result, noted)
-        before = len(run.publications), len(run.failures)
+        before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
         try:
             if noted is not None and noted.result is None and not noted.is_decided:
                 raise unknown_outcome(step)
@@ -320,7 +321,7 @@ class Orchestrator:
         return ending
 
     async def _iteration(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> Ending | None:
-        if run.spent.steps > MOST_STEPS:
+        if run.strands.steps > MOST_STEPS:
             told = f"loop: the steps inside of this run's loops were begun more than {MOST_STEPS} times"
             raise StepError("too_many_steps", told, outputs=done.outputs())
         if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
@@ -380,7 +381,7 @@ class Orchestrator:
     def _tell_the_others(self, run: Run, ending: Ending | None) -> None:
         if ending not in _ENDS_FOR_ALL:
             return
-        run.halt.is_set = True
+        run.strands.are_halted = True
         # A resumed run would begin a strand's next step before it comes to what another one ended with.
         if run.journal is not None and ending != "gave_up":
             run.journal.note_end()

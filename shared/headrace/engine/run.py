@@ -58,7 +58,6 @@ class Run:
         "end_status",
         "failures",
         "gave_up_on",
-        "halt",
         "has_collected",
         "is_asked_to_leave",
         "job",
@@ -71,7 +70,7 @@ class Run:
         "result",
         "results",
         "scope",
-        "spent",
+        "strands",
         "timed_out_by",
     )
 
@@ -90,8 +89,7 @@ class Run:
         """Whether it may suspend: a long computation gives others their turn."""
         self.only_recorded = False
         """Inside a step that had run out of its time: what it had done is replayed, and nothing more is done."""
-        self.halt = Halt()
-        self.spent = Spent()
+        self.strands = Strands()
         self.result: StepResult | None = None
         """Of the step under way."""
         self.job = job
@@ -261,21 +259,14 @@ class Run:
                 self.leave(*each)
 
 
-class Halt:
-    """Tells the strands of a run that one of them ended it: the others do not begin another step."""
+class Strands:
+    """What the strands of a run share. `are_halted`: one of them ended the run, the others do not begin another step.
+    `steps`: how many they have begun together, whether these run now or were replayed."""
 
-    __slots__ = ("is_set",)
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-
-class Spent:
-    """What the strands of a run have used up together: `steps` begun, whether they run now or were replayed."""
-
-    __slots__ = ("steps",)
+    __slots__ = ("are_halted", "steps")
 
     def __init__(self) -> None:
+        self.are_halted = False
         self.steps = 0
 
 

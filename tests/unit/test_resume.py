@@ -1,10 +1,11 @@
 """Whatever an automation is made of, and wherever its worker is lost: its effects are as their columns promise, and
 nothing is decided anew."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,9 +26,10 @@ from resuming import (
 
 from headrace.contracts import limits
 from headrace.contracts.automation import parse_automation
+from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import next_segment, read_job
 from headrace.contracts.runs import read_run
-from headrace.engine import Plan, PlatformUnavailable, compilation, compile_plan, encode_record
+from headrace.engine import Claim, Journal, Plan, PlatformUnavailable, compilation, compile_plan, encode_record
 from headrace.engine.steps import STEPS
 from headrace.storage.journal import ENTRY_BYTES
 
@@ -349,3 +351,90 @@ async def test_a_loop_that_is_tried_again_does_again_what_failed_in_it_and_nothi
     again = await execute(world, plan, read_job(next_segment(JOB)))
     assert [key.rpartition("/")[2] for key in world.sent()] == ["0", "1", "2", "0", "2"]
     assert again.record["steps"][0].get("outputs", {})["iterations"] == 3  # pyright: ignore
+
+
+def at_every_call(found: list[dict[str, Any]], **world: Any) -> Iterator[tuple[World, Course]]:
+    """The run cut off at each of its calls, before and after, by a kill and by a failure."""
+    plan = plan_of(found)
+    for call in range(1, 12):
+        for after in (False, True):
+            for kills in (False, True):
+                cut = World([Cut(call, after, kills)], **world)
+                yield cut, run_to_its_end(cut, plan)
+
+
+def test_what_was_read_is_written_down_before_another_is_told_of_it() -> None:
+    found = [{"use": "test.read"}, http("ask")]
+    for world, course in at_every_call(found):
+        check_effects(world, course, set())
+    told_beside = [{"parallel": [{"name": "a", "steps": found}, {"name": "b", "steps": found}]}]
+    for seed in range(20):
+        for world, course in at_every_call(told_beside, shuffle=Random(seed)):
+            check_effects(world, course, set())
+
+
+@pytest.mark.parametrize("policy", [{}, {"on_error": "retry"}])
+def test_a_call_that_is_made_once_is_not_made_again_because_it_failed(policy: dict[str, Any]) -> None:
+    world = World()
+    course = run_to_its_end(world, plan_of([http("flaky", **ONCE, **policy)]))
+    assert len(world.sent()) == 1
+    assert course.last.record["status"] == "error"
+    # The run goes on by default; where it was to be tried again, it ends.
+    assert len(course.last.record["steps"]) == (1 if policy else 2)
+
+
+def test_what_conditions_of_a_loop_draw_does_not_depend_on_what_a_resumed_run_draws_no_more() -> None:
+    inside = [{"use": "test.read"}, {"set": {"a": "{{ random() }}"}}, http("ask")]
+    items = "{{ range(0, 9) | list }}"
+    loop = {"loop": {"over": items, "keep": 200, "failure": RARE, "continue_if": RARE, "break_if": RARE}}
+    found = [{**loop, "steps": inside}, {**loop, "steps": [{"use": "log", "with": {"text": "x"}}, http("ask")]}]
+    uncut = run_to_its_end(World(varies=False), plan_of(found))
+    for _, course in at_every_call(found, varies=False):
+        assert shape(course.last.record["steps"]) == shape(uncut.last.record["steps"])
+
+
+def test_a_strand_begins_nothing_after_another_ended_the_run_however_often_it_is_resumed() -> None:
+    found: list[dict[str, Any]] = [
+        {
+            "parallel": [
+                {"name": "a", "steps": [http("ask"), http("ask"), http("ask")]},
+                {"name": "b", "steps": [{"stop": {"message": "m"}}]},
+            ]
+        }
+    ]
+    for world, course in at_every_call(found):
+        assert course.last.record["status"] == "stopped"
+        assert {key.split("/")[2] for key in world.sent()} <= {"s1.s2"}
+
+
+async def test_a_condition_that_fails_ends_its_loop_and_cuts_off_no_item_beside_it() -> None:
+    loop = {"over": "{{ [2, 1, 0, 3] }}", "concurrency": 3, "continue_if": "{{ 1 / item == 9 }}"}
+    world = World()
+    outcome = await execute(world, plan_of([{"loop": loop, "steps": [http("ask"), http("once", **ONCE)]}]))
+    each = outcome.record["steps"][0]
+    assert each.get("error", {}).get("type") == "template_error"
+    assert [(child.get("iteration"), child["status"]) for child in each.get("children", [])] == [
+        (0, "success"), (0, "success"), (1, "success"), (1, "success"),
+    ]  # fmt: skip
+    assert len(world.sent()) == 4
+
+
+class FailsOnce:
+    """A store whose first write fails while a second one waits for it; only that one is counted after."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    async def append(self, claim: Any, number: int, entry: bytes) -> None:
+        self.written += 1
+        await asyncio.sleep(0)
+        raise PlatformUnavailable("away")
+
+
+async def test_whoever_waits_for_a_write_that_fails_is_told_so() -> None:
+    store = FailsOnce()
+    journal = Journal(cast(Any, store), Claim("r", Location("e", 0, 0), Location("j", 0, 0), 0, 0, "w"), ())
+    first, second = await asyncio.gather(journal.announce("a"), journal.announce("b"), return_exceptions=True)
+    assert isinstance(first, PlatformUnavailable)
+    assert isinstance(second, PlatformUnavailable)
+    assert store.written == 1

@@ -16,7 +16,7 @@ Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "rep
 one has ended the run.
 """
 
-_GRAVEST: tuple[Ending, ...] = ("gave_up", "error", "stopped", "timed_out", "handed_over", "replayed", "halted")
+_GRAVEST: tuple[Ending, ...] = ("error", "stopped", "gave_up", "timed_out", "handed_over", "replayed", "halted")
 
 _STATUSES: Mapping[str, StepStatus] = {
     "max_iterations": "max_iterations",
@@ -38,19 +38,38 @@ def failed(run: Run, step: PlannedStep, result: StepResult, error: StepError) ->
     result["status"] = "timed_out" if isinstance(error, StepTimeout) else _STATUSES.get(error.type, "error")
     result["error"] = info
     finished(run, step, result, {**(error.outputs or {}), "success": False, "error": info})
-    run.failed(info)
-    return after_failure(step, info)
+    return after_failure(run, step, info)
 
 
-def after_failure(step: PlannedStep, error: ErrorInfo) -> Ending | None:
-    """What the step's policy makes of it; by default what may pass, of a call to others, is tried again later."""
+def after_failure(run: Run, step: PlannedStep, error: ErrorInfo) -> Ending | None:
+    """Counts the failure, and says what the step's policy makes of it.
+
+    By default what may pass, of a call to others, is tried again later. A call that is made at most once never is: the
+    run ends where its policy would be to try again.
+    """
+    counted(run, step, error)
+    is_made_once = _is_made_once(step)
     policy = step.on_error
     if policy is None:
         acting = step.stands_for if isinstance(step, PlannedStub) else step
-        policy = "retry" if isinstance(acting, PlannedAwaiting) and error["retryable"] else "contain"
+        may_pass = isinstance(acting, PlannedAwaiting) and error["retryable"] and not is_made_once
+        policy = "retry" if may_pass else "contain"
     if policy == "contain":
         return None
-    return "error" if policy == "stop" else "gave_up"
+    if policy == "stop" or is_made_once:
+        return "error"
+    run.gave_up_on = error
+    return "gave_up"
+
+
+def counted(run: Run, step: PlannedStep, error: ErrorInfo) -> None:
+    """Counts the failure; what is called at most once is not done again, whatever becomes of the run."""
+    run.failed(error, None if _is_made_once(step) else run.key)
+
+
+def _is_made_once(step: PlannedStep) -> bool:
+    acting = step.stands_for if isinstance(step, PlannedStub) else step
+    return isinstance(acting, PlannedAwaiting) and acting.at_most_once
 
 
 def cut_off(run: Run, step: PlannedStep, result: StepResult) -> Ending:
@@ -60,7 +79,8 @@ def cut_off(run: Run, step: PlannedStep, result: StepResult) -> Ending:
     result["status"] = "timed_out"
     result["error"] = info
     finished(run, step, result, {"success": False, "error": info})
-    run.failed(info)
+    counted(run, step, info)
+    run.timed_out_by = run.deadline_of
     return "timed_out"
 
 
@@ -78,6 +98,9 @@ def step_status(ending: Ending) -> StepStatus | None:
     """The status of a step inside of which the run ended so; None where the run goes on."""
     if ending in ("stopped", "error", "timed_out"):
         return ending
+    if ending == "replayed":
+        # There its time was up when the run was first there.
+        return "timed_out"
     return "error" if ending == "gave_up" else None
 
 

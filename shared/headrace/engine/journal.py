@@ -6,13 +6,16 @@ done at once may be written in any order.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
 from headrace.contracts.runs import StepResult
-from headrace.engine.ports import Claim, OutcomeT, RowEffect, RowEntry, RunHeads
+from headrace.engine.entries import PIECE_BYTES, joined, pieces
+from headrace.engine.errors import PlatformUnavailable
+from headrace.engine.ports import Claim, OutcomeT, RowEffect, RowEntry, RowRefused, RunHeads
 from headrace.engine.publications import Publication
 from headrace.engine.verbatim import dumps, loads
 
@@ -35,7 +38,8 @@ class Noted:
 class Journal:
     """One segment's journal, under one claim. `entries` are those written so far, in their order.
 
-    Entries are numbered, so one is written at a time; what comes meanwhile goes together with the next.
+    Entries are numbered, so one is written at a time; what comes meanwhile goes together with the next. After a write
+    that failed, and may have been done nevertheless, nothing is written any more: every later one raises the same.
     """
 
     def __init__(self, heads: RunHeads, claim: Claim, entries: Sequence[bytes]) -> None:
@@ -45,9 +49,13 @@ class Journal:
         self._known: dict[str, Noted] = {}
         self._pending: list[dict[str, object]] = []
         self._writing = asyncio.Lock()
+        self._holds_answers = False
+        self._failure: Exception | None = None
         self._rows_written: set[str] = set()
         self._started_at: datetime | None = None
-        for entry in entries:
+        self.has_ended = False
+        """Whether a strand has ended the whole run: those beside it begin no further step."""
+        for entry in joined(entries):
             self._read(entry)
 
     def started_at(self, now: datetime) -> datetime:
@@ -61,11 +69,18 @@ class Journal:
         return self._known.get(key)
 
     def note(
-        self, key: str, result: StepResult, publications: Sequence[Publication] = (), cut_off_by: str | None = None
+        self,
+        key: str,
+        result: StepResult,
+        publications: Sequence[Publication] = (),
+        cut_off_by: str | None = None,
+        *,
+        is_answer: bool = False,
     ) -> None:
         """The step is done; it goes with the next entry, unless it went with its row.
 
-        `cut_off_by` names the step whose time was up, "" the run: then nothing after it is done.
+        `cut_off_by` names the step whose time was up, "" the run: then nothing after it is done. `is_answer`: the step
+        done again could give something else.
         """
         if key in self._rows_written:
             return
@@ -75,14 +90,23 @@ class Journal:
         if publications:
             item["publications"] = [_packed(each) for each in publications]
         self._pending.append(item)
+        self._holds_answers = self._holds_answers or is_answer
 
     def note_decision(self, key: str, decision: object) -> None:
         """The step with this key decided so; it goes with the next entry."""
         self._pending.append({"key": key, "decision": decision})
 
     def note_again(self, key: str) -> None:
-        """The step with this key is to be done again when the run is resumed; it goes with the next entry."""
+        """The step with this key is to be done again when the run is resumed; it goes with the next entry.
+
+        What a step with steps inside decided stays decided: what is done of them is done for that.
+        """
         self._pending.append({"key": key, "again": True})
+
+    def note_end(self) -> None:
+        """A strand has ended the whole run; it goes with the next entry."""
+        self.has_ended = True
+        self._pending.append({"key": "", "end": True})
 
     async def announce(self, key: str) -> None:
         """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -92,10 +116,26 @@ class Journal:
     async def write(self) -> None:
         """Writes what is pending, if anything is; raises OwnershipLost, PlatformUnavailable."""
         async with self._writing:
-            if self._pending:
-                taken, self._pending = self._pending, []
-                await self._heads.append(self._claim, self._written, self._entry(taken))
+            await self._write_pending()
+
+    async def write_answers(self) -> None:
+        """Writes what is pending if answers are among it; raises OwnershipLost, PlatformUnavailable.
+
+        To be called before a call that is made again when its fate is unknown: what led to it must then be the same.
+        """
+        if self._holds_answers or self._writing.locked():
+            await self.write()
+
+    async def _write_pending(self) -> None:
+        with self._nothing_after_a_failure():
+            taken = self._take()
+            for piece in pieces(self._entry(taken)) if taken else ():
+                await self._heads.append(self._claim, self._written, piece)
                 self._written += 1
+
+    def _take(self) -> list[dict[str, object]]:
+        taken, self._pending, self._holds_answers = self._pending, [], False
+        return taken
 
     async def write_with_row(
         self,
@@ -114,17 +154,38 @@ class Journal:
             return dumps({"key": key, "result": {**result, "outputs": outputs_of(outcome)}}) + b"]}"
 
         async with self._writing:
-            taken, self._pending = self._pending, []
+            taken = self._take()
             beginning = self._entry(taken)[:-2]
-            entry = RowEntry(beginning + b"," if taken else beginning, ending)
-            try:
-                outcome = await self._heads.append_with_row(self._claim, self._written, entry, effect)
-            except BaseException:
+            if len(beginning) > PIECE_BYTES:
                 self._pending = [*taken, *self._pending]
-                raise
+                await self._write_pending()
+                taken, beginning = [], self._entry([])[:-2]
+            entry = RowEntry(beginning + b"," if taken else beginning, ending)
+            with self._nothing_after_a_failure():
+                try:
+                    outcome = await self._heads.append_with_row(self._claim, self._written, entry, effect)
+                except RowRefused:
+                    self._pending = [*taken, *self._pending]
+                    self._holds_answers = True
+                    raise
             self._rows_written.add(key)
             self._written += 1
         return outputs_of(outcome)
+
+    @contextmanager
+    def _nothing_after_a_failure(self) -> Generator[None]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except RowRefused:
+            raise
+        except Exception as error:
+            self._failure = error
+            raise
+        except BaseException:
+            self._failure = PlatformUnavailable("a journal entry's write was cut off")
+            raise
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
         where = {"segment": self._claim.segment, "generation": self._claim.generation}
@@ -139,13 +200,19 @@ class Journal:
         # What an earlier segment published went out with its end.
         is_ours = (entry["generation"], entry["segment"]) == (self._claim.generation, self._claim.segment)
         for item in cast("list[dict[str, object]]", entry["items"]):
+            key = str(item["key"])
+            before = self._known.get(key, Noted())
+            if "end" in item:
+                self.has_ended = True
+                continue
             if "again" in item:
-                self._known.pop(str(item["key"]), None)
+                self._known.pop(key, None)
+                if before.is_decided:
+                    self._known[key] = Noted(decision=before.decision, is_decided=True)
                 continue
             packed = cast("list[dict[str, object]]", item.get("publications", [])) if is_ours else []
             # A step with steps inside has two: what it decided, and how it failed as a whole.
-            before = self._known.get(str(item["key"]), Noted())
-            self._known[str(item["key"])] = Noted(
+            self._known[key] = Noted(
                 result=cast("StepResult | None", item.get("result")),
                 decision=item.get("decision", before.decision),
                 is_decided=before.is_decided or "decision" in item,

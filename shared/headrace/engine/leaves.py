@@ -45,8 +45,11 @@ async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began
     rendered = step.fields.render(run.scope)
     result["inputs"] = run.mask.value(step.step.stored(rendered))
     work = step.ready or step.step.bind(rendered)
-    if step.at_most_once and run.journal is not None:
-        await run.journal.announce(run.key)
+    if run.journal is not None and step.effect not in ("none", "once"):
+        if step.at_most_once:
+            await run.journal.announce(run.key)
+        else:
+            await run.journal.write_answers()
     own_deadline = began + step.limit
     give_up_at = min(own_deadline, run.deadline)
     attempts: list[Attempt] = []

@@ -51,7 +51,7 @@ class Mask:
             return record
         masked = record.copy()
         masked["steps"] = [self._step(step) for step in record["steps"]]
-        masked["error"] = self._error(record["error"])
+        masked["error"] = self.error(record["error"])
         if "collected" in record:
             masked["collected"] = self._masked(record["collected"], 0)
         return masked
@@ -84,9 +84,10 @@ class Mask:
         return masked
 
     def _attempt(self, attempt: Attempt) -> Attempt:
-        return {**attempt, "error": self._error(attempt["error"])}
+        return {**attempt, "error": self.error(attempt["error"])}
 
-    def _error(self, error: ErrorInfo | None) -> ErrorInfo | None:
+    def error(self, error: ErrorInfo | None) -> ErrorInfo | None:
+        """A copy of `error` with its message masked."""
         return None if error is None else self._error_of(error)
 
     def _error_of(self, error: ErrorInfo) -> ErrorInfo:

@@ -50,6 +50,9 @@ from headrace.language import TemplateError
 TURN_S = 0.005
 """How long a loop computes before others get the event loop."""
 
+MOST_STEPS = 100_000
+"""Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
+
 _ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
 """Endings of a strand that end the whole run: those beside it begin no further step."""
 
@@ -98,6 +101,8 @@ class Orchestrator:
         run.lets_others = plan.awaits
         if plan.hides_secrets:
             run.mask = run.app.mask
+        if journal is not None and journal.has_ended:
+            run.strands.are_halted = True
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
@@ -107,11 +112,12 @@ class Orchestrator:
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
         finished_at = now + timedelta(seconds=duration)
         record = final_record(run, started, run_status(run, ending), (started_at, finished_at), duration)
-        gave_up_on = run.last_error if ending == "gave_up" else None
+        gave_up_on = run.mask.error(run.gave_up_on) if ending == "gave_up" else None
         return Outcome(run.mask.record(record), tuple(run.publications), ending == "handed_over", gave_up_on)
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
+        run.strands.steps += len(steps)
         for step in steps:
             ending = await self.execute_step(run, step, results)
             if ending is not None:
@@ -122,18 +128,20 @@ class Orchestrator:
         """Executes one step and appends its result; says whether the run ends with it."""
         clock = self._clock
         began = clock.perf()
-        if run.halt.is_set:
-            return "halted"
         run.enter(step.path, step.position)
         noted = None
         if run.journal is not None:
             noted = run.journal.recall(run.key)
-            if noted is None and run.only_recorded:
+        if noted is None:
+            if run.only_recorded:
                 return "replayed"
-            if noted is None and run.is_asked_to_leave():
+            if run.strands.are_halted:
+                return "halted"
+            if run.journal is not None and run.is_asked_to_leave():
                 return "handed_over"
-        if noted is None and began >= run.deadline:
-            return "timed_out"
+            if began >= run.deadline:
+                run.timed_out_by = run.deadline_of
+                return "timed_out"
         result: StepResult = {
             "id": step.id,
             "use": step.use,
@@ -146,7 +154,7 @@ class Orchestrator:
         results.append(result)
         if noted is not None and noted.result is not None and not noted.is_decided:
             return replayed(run, step, result, noted.result, noted)
-        published = len(run.publications)
+        before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
         try:
             if noted is not None and noted.result is None and not noted.is_decided:
                 raise unknown_outcome(step)
@@ -166,7 +174,7 @@ class Orchestrator:
             raise StepCrashed(run.job.run_id, step.path, error) from error
         result["duration_ms"] = milliseconds(began, clock)
         if run.journal is not None:
-            await written_down(run, run.journal, step, result, published, ending)
+            await written_down(run, run.journal, step, result, before, ending)
         return ending
 
     async def _do(
@@ -286,31 +294,46 @@ class Orchestrator:
     ) -> Ending | None:
         outer, numbered = run.outer_item(), enumerate(items)
         strands: dict[int, tuple[Run, Ending | None]] = {}
+        broken: list[TemplateError | StepError] = []
 
         async def work_off() -> None:
             # One iterator for all: whoever is free takes the next item.
             for index, item in numbered:
+                if broken:
+                    return
                 strand = run.fork()
                 strand.begin_item(item, index, count, outer)
                 strand.enter(step.path, step.position)
-                ending = await self._iteration(strand, step, index, done)
+                try:
+                    ending = await self._iteration(strand, step, index, done)
+                except (TemplateError, StepError) as error:
+                    # The loop's own failure, before this item's first step. Those begun before it are not cut off.
+                    broken.append(error)
+                    return
                 strands[index] = strand, ending
-                run.halt.is_set = run.halt.is_set or ending in _ENDS_FOR_ALL
+                self._tell_the_others(run, ending)
                 if ending is not None:
                     return
 
         await together([work_off() for _ in range(min(step.concurrency, len(items)))])
         for index in sorted(strands):
             run.join(strands[index][0], with_outputs=index == max(strands))
-        return self._ended(run, list(strands.values()))
+        ending = self._ended(run, list(strands.values()))
+        if ending is None and broken:
+            raise broken[0]
+        return ending
 
     async def _iteration(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> Ending | None:
+        if run.strands.steps > MOST_STEPS:
+            told = f"loop: the steps inside of this run's loops were begun more than {MOST_STEPS} times"
+            raise StepError("too_many_steps", told, outputs=done.outputs())
         if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
             done.skipped += 1
             return None
-        errors, results = run.errors, list[StepResult]()
+        failed_before, results = len(run.failures), list[StepResult]()
         ending = await self.execute_steps(run, step.steps, results)
-        done.done(index, results, run.last_error if run.errors > errors else None)
+        failures = run.failures[failed_before:]
+        done.done(index, results, failures[0].error if failures else None)
         return ending
 
     async def execute_parallel_step(
@@ -334,7 +357,7 @@ class Orchestrator:
         async def follow(number: int) -> tuple[Run, Ending | None]:
             strand, results = done[number]
             ending = await self.execute_steps(strand, step.strands[number][1], results)
-            run.halt.is_set = run.halt.is_set or ending in _ENDS_FOR_ALL
+            self._tell_the_others(run, ending)
             return strand, ending
 
         if step.awaits:
@@ -355,8 +378,16 @@ class Orchestrator:
     def _ended(self, run: Run, ended: Sequence[tuple[Run, Ending | None]]) -> Ending | None:
         ending = gravest([each for _, each in ended])
         if ending == "timed_out":
-            run.deadline_of = next(strand.deadline_of for strand, each in ended if each == "timed_out")
+            run.timed_out_by = next(strand.timed_out_by for strand, each in ended if each == "timed_out")
         return ending
+
+    def _tell_the_others(self, run: Run, ending: Ending | None) -> None:
+        if ending not in _ENDS_FOR_ALL:
+            return
+        run.strands.are_halted = True
+        # A resumed run would begin a strand's next step before it comes to what another one ended with.
+        if run.journal is not None and ending != "gave_up":
+            run.journal.note_end()
 
     async def _inside(
         self,
@@ -376,7 +407,7 @@ class Orchestrator:
         run.only_recorded = run.only_recorded or had_passed
         try:
             ending = await inside
-            has_passed = had_passed or (ending == "timed_out" and run.deadline_of == step.path)
+            has_passed = had_passed or (ending == "timed_out" and run.timed_out_by == step.path)
         finally:
             run.deadline, run.deadline_of, run.only_recorded = outer
             run.scope.key = key

@@ -21,6 +21,10 @@ CUT_START_SHORT = 200
 _SHORT_MESSAGE = 100
 """Characters of an error's message where the results alone are too large."""
 
+MOST_RESULTS = 1_000
+"""Of a record that is too large: the steps of the largest automation (MAX_STEPS), and as many from loops' last items.
+Stripped, with a name of 100 characters, none has more than a thousand bytes."""
+
 _NUL = b"\\u0000"
 _MANY_BRACES = MAX_DEPTH
 """A record with fewer opening braces and brackets cannot be nested deeper than that; most have fewer than 30."""
@@ -133,9 +137,24 @@ def _bounded(record: RunRecord) -> bytes:
         excess -= value.cut(CUT_START_SHORT)
     encoded = dumps(copied)
     if len(encoded) >= limits.RUN_RECORD:
+        _thin(copied["steps"])
         _strip(copied["steps"])
         encoded = dumps(copied)
     return encoded
+
+
+def _thin(steps: list[StepResult]) -> None:
+    """Leaves so many results that they fit: the outer ones before those inside of them, and of a list the last."""
+    left = MOST_RESULTS
+    level: list[list[StepResult]] = [steps]
+    while level:
+        left -= sum(len(each) for each in level)
+        inside = [step for each in level for step in each if step.get("children")]
+        share = left // len(inside) if inside else 0
+        for step in inside:
+            children = step.get("children", [])
+            step["children"] = children[-share:] if share > 0 else []
+        level = [step.get("children", []) for step in inside]
 
 
 class _StoredValue:

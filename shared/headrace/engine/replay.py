@@ -4,10 +4,18 @@ from collections.abc import Mapping
 from typing import cast
 
 from headrace.contracts.runs import StepResult
-from headrace.engine.endings import Ending, after_failure
+from headrace.engine.endings import Ending, after_failure, counted
 from headrace.engine.errors import StepError
 from headrace.engine.journal import Journal, Noted
-from headrace.engine.plan import CONTAINERS, PlannedAwaiting, PlannedCollect, PlannedSet, PlannedStep, PlannedStop
+from headrace.engine.plan import (
+    CONTAINERS,
+    PlannedAwaiting,
+    PlannedCollect,
+    PlannedDelay,
+    PlannedSet,
+    PlannedStep,
+    PlannedStop,
+)
 from headrace.engine.run import Run
 from headrace.language import Condition
 
@@ -28,28 +36,37 @@ def replayed(run: Run, step: PlannedStep, result: StepResult, recorded: StepResu
     elif isinstance(step, PlannedStop) and "message" in outputs:
         run.end_status = step.status
     if "error" in recorded:
-        run.failed(recorded["error"])
-        if noted.cut_off_by is not None:
-            run.deadline_of = noted.cut_off_by
-            return "timed_out"
-        ends = isinstance(step, PlannedStop) and "message" in outputs
-        return "error" if ends else after_failure(step, recorded["error"])
+        if noted.cut_off_by is None and not (isinstance(step, PlannedStop) and "message" in outputs):
+            return after_failure(run, step, recorded["error"])
+        counted(run, step, recorded["error"])
+        if noted.cut_off_by is None:
+            return "error"
+        run.timed_out_by = noted.cut_off_by
+        return "timed_out"
     return "stopped" if status == "stopped" else None
 
 
 async def written_down(
-    run: Run, journal: Journal, step: PlannedStep, result: StepResult, published: int, ending: Ending | None
+    run: Run, journal: Journal, step: PlannedStep, result: StepResult, before: tuple[int, int], ending: Ending | None
 ) -> None:
-    """Notes what the step did; an answer from outside is written at once, so that the call is not made again."""
+    """Notes what the step did; an answer from outside is written at once, so that the call is not made again.
+
+    `before`: how many publications and failures there were when the step began; those beyond are its own.
+    """
+    published, failed = before
     key = run.key
+    if ending == "gave_up" and "error" in result and not journal.has_ended:
+        # When the run is resumed, it is with this step: what failed inside of it is done again with it.
+        for failure in run.failures[failed:]:
+            if failure.key is not None:
+                journal.note_again(failure.key)
+        return
     if isinstance(step, CONTAINERS):
         _note_container(journal, key, result)
         return
-    if ending == "gave_up":
-        # When the run is resumed, it is with this step.
-        journal.note_again(key)
-        return
-    journal.note(key, result, run.publications[published:], run.deadline_of if ending == "timed_out" else None)
+    is_answer = isinstance(step, PlannedAwaiting | PlannedDelay) or result["status"] == "timed_out"
+    cut_off_by = run.timed_out_by if ending == "timed_out" else None
+    journal.note(key, result, run.publications[published:], cut_off_by, is_answer=is_answer)
     if isinstance(step, PlannedAwaiting) and step.effect not in ("none", "once"):
         await journal.write()
 
@@ -60,24 +77,29 @@ def _note_container(journal: Journal, key: str, result: StepResult) -> None:
         if result["status"] != "no_condition_met":
             journal.note(key, result)
     elif result["status"] == "timed_out" and "error" in result:
-        childless = result.copy()
-        childless.pop("children")
-        journal.note(key, childless)
+        alone = result.copy()
+        for made_of_what_is_inside in ("children", "outputs"):
+            alone.pop(made_of_what_is_inside, None)
+        journal.note(key, alone, is_answer=True)
 
 
 def decided(run: Run, name: str, condition: Condition) -> bool:
     """Whether the condition `name` of the loop's iteration under way holds, or held when it was first looked at."""
-    journal = run.journal
-    if journal is None:
-        return condition.holds(run.scope)
-    key = f"{run.key}#{name}"
-    noted = journal.recall(key)
+    journal, step_key = run.journal, run.key
+    key = f"{step_key}#{name}"
+    noted = None if journal is None else journal.recall(key)
     if noted is not None:
         return bool(noted.decision)
     if run.only_recorded:
         return False
-    holds = condition.holds(run.scope)
-    journal.note_decision(key, holds)
+    # A key of its own: what it draws must not depend on what was drawn before it, which a resumed run doesn't draw.
+    run.scope.key = key
+    try:
+        holds = condition.holds(run.scope)
+    finally:
+        run.scope.key = step_key
+    if journal is not None:
+        journal.note_decision(key, holds)
     return holds
 
 

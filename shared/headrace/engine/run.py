@@ -59,14 +59,12 @@ class Run:
         "deadline",
         "deadline_of",
         "end_status",
-        "errors",
-        "first_error",
-        "halt",
+        "failures",
+        "gave_up_on",
         "has_collected",
         "is_asked_to_leave",
         "job",
         "journal",
-        "last_error",
         "lets_others",
         "mask",
         "now",
@@ -76,6 +74,8 @@ class Run:
         "result",
         "results",
         "scope",
+        "strands",
+        "timed_out_by",
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class Run:
         """Whether it may suspend: a long computation gives others their turn."""
         self.only_recorded = False
         """Inside a step that had run out of its time: what it had done is replayed, and nothing more is done."""
-        self.halt = Halt()
+        self.strands = Strands()
         self.result: StepResult | None = None
         """Of the step under way."""
         self.job = job
@@ -105,12 +105,13 @@ class Run:
         """For what the run leaves behind to be read."""
         self.deadline = deadline
         self.deadline_of = ""
+        self.timed_out_by = ""
+        """Whose `deadline_of` passed, while the ending `timed_out` is on its way there."""
         self.results: list[StepResult] = []
         self.publications: list[Publication] = []
-        self.first_error: ErrorInfo | None = None
-        self.last_error: ErrorInfo | None = None
-        self.errors = 0
-        """How many steps have failed."""
+        self.failures: list[Failure] = []
+        self.gave_up_on: ErrorInfo | None = None
+        """The failure that is worth another try later, where the run waits for that."""
         self.end_status: RunStatus | None = None
         """What a `stop` step says."""
         self.has_collected = False
@@ -187,12 +188,14 @@ class Run:
         if self._left is not None:
             self._left.append((names, id, name, outputs))
 
-    def failed(self, error: ErrorInfo) -> None:
-        """A step failed: the run will be an `error` whether it goes on or not."""
-        self.errors += 1
-        self.last_error = error
-        if self.first_error is None:
-            self.first_error = error
+    @property
+    def first_error(self) -> ErrorInfo | None:
+        """Of the run's steps' errors the first."""
+        return self.failures[0].error if self.failures else None
+
+    def failed(self, error: ErrorInfo, key: str | None = None) -> None:
+        """A step failed: the run will be an `error` whether it goes on or not. For `key` see Failure."""
+        self.failures.append(Failure(error, key))
         self._roots["_error"] = True
 
     def collect(self, value: object) -> None:
@@ -248,17 +251,17 @@ class Run:
         twin.scope = Scope(twin._roots, self.scope.key, self.now)
         twin._left, twin._changed = [], {}
         twin.publications = []
-        twin.first_error, twin.last_error, twin.errors = None, None, 0
+        twin.failures = []
         twin.has_collected = False
         return twin
 
     def join(self, twin: "Run", *, with_outputs: bool = True) -> None:
         """What a strand did becomes the run's; strands are joined in the order they are written, whoever was faster."""
         self.publications.extend(twin.publications)
-        if twin.first_error is not None:
-            self.failed(twin.first_error)
-            self.errors += twin.errors - 1
-            self.last_error = twin.last_error
+        if twin.failures:
+            self.failures.extend(twin.failures)
+            self._roots["_error"] = True
+        self.gave_up_on = self.gave_up_on or twin.gave_up_on
         if twin.has_collected:
             self.collect(twin.collected)
         if twin._changed:
@@ -269,13 +272,22 @@ class Run:
                 self.leave(*each)
 
 
-class Halt:
-    """Tells the strands of a run that one of them ended it: the others do not begin another step."""
+class Strands:
+    """What the strands of a run share. `are_halted`: one of them ended the run, the others do not begin another step.
+    `steps`: how many they have begun together, whether these run now or were replayed."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("are_halted", "steps")
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.are_halted = False
+        self.steps = 0
+
+
+class Failure(NamedTuple):
+    """A step's failure; `key` is the step's, None where it must not be done again whatever becomes of the run."""
+
+    error: ErrorInfo
+    key: str | None
 
 
 class OuterItem(NamedTuple):

@@ -1,0 +1,324 @@
+"""Runs that are cut off at any of their calls and resumed, by a world that outlives the worker.
+
+The store and the other side of HTTP are fakes here, to cut a run off between any two of their calls and to shuffle what
+is done at once; on real servers test_resume_kill does it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, ClassVar, cast
+
+import orjson
+
+from headrace.contracts.cloudevents import Location
+from headrace.contracts.jobs import Job, next_segment, read_job
+from headrace.contracts.runs import StepResult
+from headrace.engine import (
+    Claim,
+    Claimed,
+    HttpAnswer,
+    HttpRequest,
+    Journal,
+    NewRow,
+    Orchestrator,
+    Outcome,
+    OwnershipLost,
+    Plan,
+    PlatformUnavailable,
+    Ports,
+    Publication,
+    RowCreated,
+    RowEffect,
+    RowEntry,
+    RowPage,
+    RowQuery,
+    Started,
+)
+from headrace.engine.entries import joined
+from headrace.engine.run import Run
+from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
+from headrace.engine.verbatim import loads
+
+AT = datetime(2013, 1, 1, tzinfo=UTC)
+JOB = Job.model_validate(
+    {
+        "format": 1,
+        "run_id": "00000000-0000-5000-8000-000000000000",
+        "app": "shop",
+        "automation": "a",
+        "version": 3,
+        "generation": 0,
+        "segment": 0,
+        "attempt": 1,
+        "key": "k",
+        "priority": "normal",
+        "trigger": {"n": 7},
+        "cause": {"id": "1", "source": "s", "type": "t", "topic": "e", "partition": 0, "offset": 0, "time": AT},
+    }
+)
+RESUMES = 40
+"""More than any test cuts: a run that comes to no end is a mistake."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The worker is lost at its `call`-th call to the outside, before or after that took effect.
+
+    `kills`: it does nothing more, as after SIGKILL; else only that call fails, and strands beside it go on until they
+    are cancelled.
+    """
+
+    call: int
+    after: bool = False
+    kills: bool = True
+
+
+@dataclass
+class World:
+    """What outlives a worker: journal, rows, and what the other side was asked. Each call counts from the last cut on.
+
+    `varies`: asked again, the other side answers something else, so that whoever decides anew goes another way.
+    `seconds` pass at each call.
+    """
+
+    cuts: list[Cut] = field(default_factory=list[Cut])
+    varies: bool = True
+    seconds: float = 0.0
+    shuffle: Random = field(default_factory=lambda: Random(0))
+    calls: int = 0
+    time: float = 0.0
+    entries: list[bytes] = field(default_factory=list[bytes])
+    rows: list[NewRow] = field(default_factory=list[NewRow])
+    requests: list[HttpRequest] = field(default_factory=list[HttpRequest])
+    reads: int = 0
+    owner: str = ""
+    claims: int = 0
+    is_dead: bool = False
+
+    async def _call(self) -> bool:
+        """Whether the worker is lost after this call; raises if before it."""
+        for _ in range(self.shuffle.randrange(3)):
+            await asyncio.sleep(0)
+        if self.is_dead:
+            raise PlatformUnavailable("the worker is dead")
+        self.calls += 1
+        self.time += self.seconds
+        if not self.cuts or self.calls != self.cuts[0].call:
+            return False
+        cut = self.cuts.pop(0)
+        self.calls = 0
+        self.is_dead = cut.kills
+        if not cut.after:
+            raise PlatformUnavailable("cut off")
+        return True
+
+    async def _leave(self, dies: bool) -> None:
+        if dies:
+            raise PlatformUnavailable("cut off")
+        for _ in range(self.shuffle.randrange(3)):
+            await asyncio.sleep(0)
+        if self.is_dead:
+            raise PlatformUnavailable("the worker is dead")
+
+    async def claim(self, claim: Claim) -> Claimed:
+        self.owner, self.is_dead = claim.owner, False
+        return Claimed("taken_over" if self.entries else "new", tuple(self.entries))
+
+    async def append(self, claim: Claim, number: int, entry: bytes) -> None:
+        await self._append(claim, number, entry, None)
+
+    async def append_with_row(self, claim: Claim, number: int, entry: RowEntry[Any], effect: RowEffect[Any]) -> Any:
+        assert isinstance(effect, NewRow)
+        outcome = RowCreated(effect.row, created=True)
+        await self._append(claim, number, entry.of(outcome), effect)
+        return outcome
+
+    async def _append(self, claim: Claim, number: int, entry: bytes, row: NewRow | None) -> None:
+        dies = await self._call()
+        if claim.owner != self.owner:
+            raise OwnershipLost
+        assert number == len(self.entries), "entries are numbered without gaps"
+        self.entries.append(entry)
+        if row is not None:
+            self.rows.append(row)
+        await self._leave(dies)
+
+    async def apply(self, effect: RowEffect[Any]) -> Any:
+        raise AssertionError("an owned run writes its rows through its journal")
+
+    async def get(self, app: str, table: str, row_id: str) -> Mapping[str, object] | None:
+        raise AssertionError("no row is read here")
+
+    async def query(self, query: RowQuery) -> RowPage:
+        raise AssertionError("no row is read here")
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        """Paths that end with `flaky` fail every other time, or, where nothing varies, under every other key."""
+        dies = await self._call()
+        self.requests.append(request)
+        answer = len(self.requests) if self.varies else sum(request.headers["Idempotency-Key"].encode())
+        await self._leave(dies)
+        status = 503 if request.url.endswith("flaky") and answer % 2 == 1 else 200
+        return HttpAnswer(status, {"content-type": "application/json"}, orjson.dumps({"answer": answer}))
+
+    async def read(self, key: str) -> int:
+        """A read: it leaves no trace, and finds something else each time."""
+        dies = await self._call()
+        self.reads += 1
+        await self._leave(dies)
+        return self.reads if self.varies else sum(key.encode())
+
+    def sent(self) -> list[str]:
+        """The keys of all requests."""
+        return [request.headers["Idempotency-Key"] for request in self.requests]
+
+    def noted(self) -> list[dict[str, Any]]:
+        """All that the journal's entries say, in order."""
+        entries = [cast("dict[str, Any]", loads(entry)) for entry in joined(self.entries)]
+        return [item for entry in entries for item in entry["items"]]
+
+
+class WorldClock:
+    """The world's time; sleeping lets it pass."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> datetime:
+        return AT + timedelta(seconds=self._world.time)
+
+    def perf(self) -> float:
+        return self._world.time
+
+    async def sleep(self, seconds: float) -> None:
+        self._world.time += seconds
+        await asyncio.sleep(0)
+
+
+class Read(AwaitingStep):
+    """A step that waits and does nothing outside: what it found is known only from the journal."""
+
+    use = "test.read"
+    inputs = Inputs
+    outputs: ClassVar[dict[str, str]] = {"data": "what it found, as an answer's"}
+    effect = "none"
+
+    def bind(self, rendered: Outputs) -> Perform:
+        async def perform(run: Run) -> Outputs:
+            found = await cast(World, run.ports.rows).read(run.key)
+            return {"success": True, "data": {"answer": found}}
+
+        return perform
+
+
+@dataclass
+class Course:
+    """How the run came to its end: the outcome of each segment that was committed, and how often it was resumed."""
+
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    resumed: int = 0
+
+    @property
+    def last(self) -> Outcome:
+        return self.outcomes[-1]
+
+    @property
+    def publications(self) -> list[Publication]:
+        """All that went out, in order."""
+        return [each for outcome in self.outcomes for each in outcome.publications]
+
+
+@dataclass
+class Leaving:
+    """When the run is asked to leave: at which look, of all looks; and which of its ends are not committed."""
+
+    looks: frozenset[int] = frozenset()
+    uncommitted: frozenset[int] = frozenset()
+    looked: int = 0
+
+    def __call__(self) -> bool:
+        self.looked += 1
+        return self.looked in self.looks
+
+
+def run_to_its_end(world: World, plan: Plan, leaving: Leaving | None = None, tries: int = 3) -> Course:
+    """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all."""
+    return asyncio.run(_to_its_end(world, plan, leaving or Leaving(), tries))
+
+
+async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) -> Course:
+    job, course, ends, gave_up = JOB, Course(), 0, 0
+    for course.resumed in range(RESUMES):
+        try:
+            outcome = await execute(world, plan, job, leaving)
+        except PlatformUnavailable:
+            continue
+        ends += 1
+        if ends in leaving.uncommitted:
+            continue
+        course.outcomes.append(outcome)
+        gave_up += outcome.gave_up_on is not None
+        if not outcome.is_handed_over and (outcome.gave_up_on is None or gave_up == tries):
+            return course
+        job = read_job(next_segment(job))
+    raise AssertionError(f"resumed {RESUMES} times and at no end")
+
+
+async def execute(world: World, plan: Plan, job: Job = JOB, leaving: Any = lambda: False) -> Outcome:
+    """One worker's execution of one job, under a claim of its own."""
+    world.claims += 1
+    where = Location("jobs", 0, 9 + job.segment)
+    claim = Claim(job.run_id, Location("e", 0, 0), where, 0, job.segment, f"worker-{world.claims}")
+    claimed = await world.claim(claim)
+    ports = Ports(rows=cast(Any, world), http=world, clock=WorldClock(world))
+    # Each segment has a `now` of its own.
+    started = Started(job, where, AT + timedelta(seconds=job.segment))
+    journal = Journal(cast(Any, world), claim, claimed.journal)
+    return await Orchestrator(ports).execute(plan, started, journal, leaving)
+
+
+def by_key(outcome: Outcome) -> dict[str, StepResult]:
+    """The results of a record by step key."""
+    found: dict[str, StepResult] = {}
+    for key, result in _keyed(outcome.record["steps"], "", ""):
+        assert key not in found, f"two steps have the key {key}"
+        found[key] = result
+    return found
+
+
+def _keyed(results: list[StepResult], path: str, inside: str) -> Iterator[tuple[str, StepResult]]:
+    for result in results:
+        here = inside
+        if "iteration" in result:
+            here = f"{inside}.{result['iteration']}" if inside else str(result["iteration"])
+        at = f"{path}.{result['id']}" if path else result["id"]
+        yield f"{JOB.run_id}/0/{at}/{here or '0'}", result
+        yield from _keyed(result.get("children", []), at, here)
+
+
+def shape(results: list[StepResult]) -> Any:
+    """What a record says of steps, without times."""
+    return [
+        (each["id"], each["status"], _timeless(each.get("outputs")), each.get("iteration"), shape(_inside(each)))
+        for each in results
+    ]
+
+
+def _inside(result: StepResult) -> list[StepResult]:
+    return result.get("children", [])
+
+
+def _timeless(outputs: Any) -> Any:
+    if isinstance(outputs, dict):
+        values = cast("dict[str, object]", outputs)
+        return {name: _timeless(value) for name, value in values.items() if name != "until"}
+    return [_timeless(value) for value in cast("list[object]", outputs)] if isinstance(outputs, list) else outputs
+
+
+def repeated(keys: list[str]) -> list[str]:
+    """Those that are there twice."""
+    return [key for key, count in Counter(keys).items() if count > 1]

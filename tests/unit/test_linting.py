@@ -226,7 +226,7 @@ def test_calls_that_a_crash_may_repeat_unknown_to_their_receiver_are_found(
     monkeypatch: pytest.MonkeyPatch, steps: str, rules: list[str]
 ) -> None:
     table = {**OURS, **THEIRS}
-    monkeypatch.setattr("headrace.engine.compilation.STEPS", table)
+    monkeypatch.setattr("headrace.engine.uses.STEPS", table)
     assert [f"{each.rule} {each.path}" for each in lint([parsed(steps)], table)] == rules
 
 

@@ -29,7 +29,7 @@ async def double(inputs: In, context: StepContext) -> Out:
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.engine.compilation.STEPS", {**OURS, "acme.double": double})
+    monkeypatch.setattr("headrace.engine.uses.STEPS", {**OURS, "acme.double": double})
 
 
 async def test_a_function_is_a_step_with_its_models_as_inputs_and_outputs() -> None:

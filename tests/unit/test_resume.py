@@ -29,7 +29,7 @@ from headrace.contracts.automation import parse_automation
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import next_segment, read_job
 from headrace.contracts.runs import read_run
-from headrace.engine import Claim, Journal, Plan, PlatformUnavailable, compilation, compile_plan, encode_record
+from headrace.engine import Claim, Journal, Plan, PlatformUnavailable, compile_plan, encode_record, uses
 from headrace.engine.steps import STEPS
 from headrace.storage.appends import ENTRY_BYTES
 
@@ -182,7 +182,7 @@ def plan_of(found: list[dict[str, Any]], **more: Any) -> Plan:
 @pytest.fixture(autouse=True, scope="module")
 def _steps_of_the_test() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compilation, "STEPS", {**STEPS, Read.use: Read()})
+        patch.setattr(uses, "STEPS", {**STEPS, Read.use: Read()})
         yield
 
 

@@ -53,7 +53,7 @@ def test_an_installed_package_adds_its_step_and_automations_may_use_it(
     install(package, "acme_waves", "acme.wave", "acme_waves:wave")
     table = StepTable()
     assert set(table) == {*OURS, "acme.wave"}
-    monkeypatch.setattr("headrace.engine.compilation.STEPS", table)
+    monkeypatch.setattr("headrace.engine.uses.STEPS", table)
     document = {"name": "a", "app": "b", "trigger": {"type": "event", "event": "x"}}
     plan = compile_plan(parse_automation({**document, "steps": [{"id": "w", "use": "acme.wave"}]}), 1)
     assert not plan.awaits

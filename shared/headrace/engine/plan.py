@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 from headrace.contracts.automation import Automation, OnError, Retry
 from headrace.engine.steps.base import AwaitingStep, Compute, Effect, Perform, PureStep
@@ -30,6 +30,20 @@ class Fields:
         for name, render in self._dynamic:
             rendered[name] = render(scope)
         return rendered
+
+
+class Common(TypedDict):
+    """The fields of `_Planned`, on their way to one."""
+
+    id: str
+    use: str
+    name: str
+    path: str
+    position: int
+    names: tuple[str, ...]
+    when: Condition | None
+    timeout: float | None
+    on_error: OnError | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,106 @@
+"""A `use` step, compiled: its inputs checked against the step's model as far as they are constant."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from headrace.contracts.automation import Retry, UseStep
+from headrace.contracts.validation import dotted
+from headrace.engine.errors import StepError
+from headrace.engine.plan import Common, Fields, PlannedAwaiting, PlannedPure, PlannedStep
+from headrace.engine.sources import NOWHERE, Sources, suggestion
+from headrace.engine.steps import STEPS
+from headrace.engine.steps.base import AwaitingStep, PureStep
+from headrace.language import Value
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds of a step that waits for something: a step under way holds its partition's offset back that long (G7)."""
+
+_ONE_TRY = Retry(attempts=1)
+
+WorkT = TypeVar("WorkT")
+
+
+class Uses:
+    """Compiles the `use` steps of one document."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def planned(self, source: UseStep, path: str, common: Common) -> PlannedStep | None:
+        """The step of the table with its inputs; None if there is none of the name."""
+        step = STEPS.get(source.use)
+        if step is None:
+            self._sources.wrong(f"{path}.use", f"unknown step {source.use!r}{suggestion(source.use, STEPS)}")
+            return None
+        self._check_names(source, step, path)
+        guard = step.guard()
+        values = {
+            name: self._sources.value(value, f"{path}.with.{name}", guard) for name, value in source.with_.items()
+        }
+        found = {name: value for name, value in values.items() if value is not None}
+        self._check_constancy(found, step, path)
+        fields = Fields(found, NOWHERE)
+        effect = step.effect_of(self._check_constants(found, step, path))
+        if source.on_unknown is not None and effect not in ("at_least_once", "at_most_once"):
+            self._sources.wrong(f"{path}.on_unknown", f"{step.use} calls nobody outside")
+        if isinstance(step, PureStep):
+            ready = self._ready(step.bind, fields, path)
+            return PlannedPure(**common, step=step, fields=fields, ready=ready)
+        default = "fail" if effect == "at_most_once" else "resend"
+        at_most_once = effect not in ("none", "once") and (source.on_unknown or default) == "fail"
+        return PlannedAwaiting(
+            **common,
+            step=step,
+            fields=fields,
+            ready=self._ready(step.bind, fields, path),
+            retry=self._retry(source, step, at_most_once, path),
+            limit=source.timeout or DEFAULT_TIMEOUT,
+            effect=effect,
+            at_most_once=at_most_once,
+        )
+
+    def _retry(self, source: UseStep, step: AwaitingStep, at_most_once: bool, path: str) -> Retry:
+        if not at_most_once:
+            return source.retry or step.retry or _ONE_TRY
+        if source.retry is not None and source.retry.attempts > 1:
+            self._sources.wrong(f"{path}.retry", "with `on_unknown: fail` a call is made once; attempts must be 1")
+        return _ONE_TRY
+
+    def _check_names(self, source: UseStep, step: PureStep | AwaitingStep, path: str) -> None:
+        known = {field.alias or name: field for name, field in step.inputs.model_fields.items()}
+        for name in source.with_:
+            if name not in known:
+                self._sources.wrong(f"{path}.with.{name}", f"{step.use} has no such input{suggestion(name, known)}")
+        for name, field in known.items():
+            if field.is_required() and name not in source.with_:
+                self._sources.wrong(f"{path}.with.{name}", f"{step.use} needs it")
+
+    def _check_constancy(self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str) -> None:
+        for name, way_out in step.only_constant.items():
+            if name in values and not values[name].constant:
+                self._sources.wrong(f"{path}.with.{name}", f"{step.use} takes no template here; {way_out}")
+
+    def _check_constants(
+        self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str
+    ) -> Mapping[str, object]:
+        """The constants; those that can never fit are refused now, whatever the templates beside them will give."""
+        constants = {name: value.render(NOWHERE) for name, value in values.items() if value.constant}
+        try:
+            step.inputs.model_validate(constants)
+        except ValidationError as error:
+            for mistake in error.errors(include_url=False, include_input=False):
+                if mistake["loc"] and mistake["loc"][0] in constants and mistake["type"] != "extra_forbidden":
+                    self._sources.wrong(f"{path}.with.{dotted(mistake['loc'])}", mistake["msg"])
+        return constants
+
+    def _ready(self, bind: Callable[[dict[str, object]], WorkT], fields: Fields, path: str) -> WorkT | None:
+        """The work of a step whose inputs are all constant, bound once for all runs."""
+        if not fields.constant or self._sources.mistakes:
+            return None
+        try:
+            return bind(fields.render(NOWHERE))
+        except StepError as error:
+            self._sources.wrong(f"{path}.with", error.message.removeprefix("inputs: "))
+            return None

@@ -15,7 +15,8 @@ from pymongo.errors import OperationFailure
 
 from headrace.contracts.cloudevents import Location
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import Claim, Claimed, NewRow, OwnershipLost, RowConflict, RowCreated, RowEntry, RowRefused
+from headrace.engine.ports import Claim, Claimed, OwnershipLost
+from headrace.engine.rows import NewRow, RowConflict, RowCreated, RowEntry, RowRefused
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.storage.claims import JournalIncomplete

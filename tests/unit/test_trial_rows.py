@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.engine import NewRow, RowDelete, RowMissing, RowQuery, RowUpdate
-from headrace.engine.ports import SortBy
+from headrace.engine.rows import SortBy
 from headrace.language import parse_row_filter
 from headrace.trials.rows import MemoryRows
 

@@ -7,13 +7,11 @@ from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
 from headrace.engine.orchestrator import Orchestrator, Outcome
 from headrace.engine.plan import Plan
-from headrace.engine.ports import (
-    Claim,
-    Claimed,
-    Clock,
+from headrace.engine.ports import Claim, Claimed, Clock, OwnershipLost, Ports, RunHeads, Standing, SystemClock
+from headrace.engine.publications import Publication
+from headrace.engine.record import encode_record
+from headrace.engine.rows import (
     NewRow,
-    OwnershipLost,
-    Ports,
     QueryRefused,
     RowConflict,
     RowCreated,
@@ -28,13 +26,8 @@ from headrace.engine.ports import (
     RowStore,
     RowUpdate,
     RowUpdated,
-    RunHeads,
     SortBy,
-    Standing,
-    SystemClock,
 )
-from headrace.engine.publications import Publication
-from headrace.engine.record import encode_record
 from headrace.engine.run import Started
 from headrace.engine.scripts.messages import Script, ScriptFailed, ScriptResult, ScriptRunner
 from headrace.engine.scripts.pool import ScriptPool

@@ -15,8 +15,9 @@ from typing import cast
 from headrace.contracts.runs import StepResult
 from headrace.engine.entries import PIECE_BYTES, joined, pieces
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import Claim, OutcomeT, RowEffect, RowEntry, RowRefused, RunHeads
+from headrace.engine.ports import Claim, RunHeads
 from headrace.engine.publications import Publication
+from headrace.engine.rows import OutcomeT, RowEffect, RowEntry, RowRefused
 from headrace.engine.verbatim import dumps, loads
 
 

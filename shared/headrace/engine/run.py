@@ -13,8 +13,9 @@ from headrace.engine.context import AutomationContext
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.masking import NO_MASK
-from headrace.engine.ports import OutcomeT, Ports, RowEffect
+from headrace.engine.ports import Ports
 from headrace.engine.publications import Publication
+from headrace.engine.rows import OutcomeT, RowEffect
 from headrace.language import Scope
 
 NOTHING: Mapping[str, object] = {}

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.engine.ports import Claim, NewRow, RowConflict, RowCreated, RowDelete, RowEffect, RowEntry, RowUpdate
+from headrace.engine.ports import Claim
+from headrace.engine.rows import NewRow, RowConflict, RowCreated, RowDelete, RowEffect, RowEntry, RowUpdate
 from headrace.storage import row_documents as rows
 from headrace.storage.coalescing import Waiting
 from headrace.storage.driver import Document

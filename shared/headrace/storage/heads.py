@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from headrace.engine.ports import Claim, Claimed, OutcomeT, RowEffect, RowEntry
+from headrace.engine.ports import Claim, Claimed
+from headrace.engine.rows import OutcomeT, RowEffect, RowEntry
 from headrace.storage.claims import ClaimWriter, keep_until
 from headrace.storage.driver import Database, reaching_mongodb
 from headrace.storage.journal import JournalWriter

@@ -14,7 +14,8 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, CollectionInvalid, InvalidName, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import Claim, OutcomeT, OwnershipLost, RowEffect, RowEntry, RowRefused
+from headrace.engine.ports import Claim, OwnershipLost
+from headrace.engine.rows import OutcomeT, RowEffect, RowEntry, RowRefused
 from headrace.storage import appends
 from headrace.storage import row_documents as rows
 from headrace.storage.appends import Append, Change, RowAppend, changes, creations

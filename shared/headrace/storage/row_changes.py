@@ -7,7 +7,7 @@ from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import DeleteOne, ReplaceOne
 
-from headrace.engine.ports import RowDelete, RowDeleted, RowMissing, RowRefused, RowUpdate, RowUpdated
+from headrace.engine.rows import RowDelete, RowDeleted, RowMissing, RowRefused, RowUpdate, RowUpdated
 from headrace.storage import row_documents as rows
 from headrace.storage.appends import Change
 from headrace.storage.driver import Database, Document

@@ -9,7 +9,7 @@ from bson import decode as decode_bson  # pyright: ignore[reportUnknownVariableT
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-from headrace.engine.ports import RowRefused
+from headrace.engine.rows import RowRefused
 from headrace.storage.driver import NOT_BSON, Collection, Database, Document, plain
 
 ROW_BYTES = 3 << 20

@@ -13,7 +13,7 @@ from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ExecutionTimeout
 
-from headrace.engine.ports import QueryRefused, RowPage, RowQuery, SortBy
+from headrace.engine.rows import QueryRefused, RowPage, RowQuery, SortBy
 from headrace.storage.driver import NOT_BSON, Database, Document, reaching_mongodb
 from headrace.storage.row_candidates import candidates
 from headrace.storage.row_documents import decode, decoded, raw_collection, seen

@@ -9,7 +9,7 @@ from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from headrace.engine.errors import PlatformUnavailable
-from headrace.engine.ports import (
+from headrace.engine.rows import (
     NewRow,
     OutcomeT,
     RowConflict,

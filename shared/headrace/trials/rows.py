@@ -20,7 +20,7 @@ from headrace.engine import (
     RowUpdated,
 )
 from headrace.engine.plain import dumps
-from headrace.engine.ports import OutcomeT, QueryRefused
+from headrace.engine.rows import OutcomeT, QueryRefused
 from headrace.language.values import kind_of
 
 RESERVED_APP = "system"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from headrace.engine.errors import StepError
-from headrace.engine.ports import QueryRefused, RowQuery, SortBy
+from headrace.engine.rows import QueryRefused, RowQuery, SortBy
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform, checked
 from headrace.engine.steps.inputs import JsonObject, TableName, Text

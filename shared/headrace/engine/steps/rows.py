@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from headrace.contracts.jobs import derived_uuid
 from headrace.engine.errors import StepError
-from headrace.engine.ports import (
+from headrace.engine.rows import (
     NewRow,
     OutcomeT,
     RowConflict,

@@ -1,0 +1,252 @@
+"""Steps with steps inside: branches, loops and parallel lists."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from headrace.contracts.runs import StepResult
+from headrace.engine.endings import (
+    Ending,
+    finished,
+    gravest,
+    step_status,
+)
+from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.iterations import Iterations, items_of
+from headrace.engine.journal import Noted
+from headrace.engine.plan import (
+    Container,
+    PlannedBranch,
+    PlannedLoop,
+    PlannedParallel,
+    PlannedStep,
+)
+from headrace.engine.ports import Clock
+from headrace.engine.replay import decided
+from headrace.engine.run import Run
+from headrace.engine.together import together
+from headrace.language import TemplateError
+
+TURN_S = 0.005
+"""How long a loop computes before others get the event loop."""
+
+MOST_STEPS = 100_000
+"""Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
+
+_ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
+"""Endings of a strand that end the whole run: those beside it begin no further step."""
+
+
+class Containers(ABC):
+    """What a flow does with steps that hold others; how it executes a list of steps is its own."""
+
+    _clock: Clock
+
+    @abstractmethod
+    async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
+        """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
+
+    async def execute_branch_step(
+        self, run: Run, step: PlannedBranch, result: StepResult, began: float, noted: Noted | None = None
+    ) -> Ending | None:
+        """Goes the first way whose condition holds, or the one that it went before; without one the run goes on."""
+        if noted is not None:
+            way = next((way for way in step.ways if way.name == noted.decision), None)
+        else:
+            way = next((way for way in step.ways if way.when is None or way.when.holds(run.scope)), None)
+            if run.journal is not None:
+                run.journal.note_decision(run.key, None if way is None else way.name)
+        outputs: dict[str, object] = {"success": True, "branch": None if way is None else way.name}
+        finished(run, step, result, outputs)
+        if way is None:
+            result["status"] = "no_condition_met"
+            return None
+        children = result["children"] = []
+        inside = self.execute_steps(run, way.steps, children)
+        return await self._inside(run, step, result, began, noted, inside, lambda: outputs)
+
+    async def execute_loop_step(
+        self, run: Run, step: PlannedLoop, result: StepResult, began: float, noted: Noted | None = None
+    ) -> Ending | None:
+        """Does the steps for each item, in order or several at a time, until the end or what ends the loop."""
+        if noted is not None:
+            over = noted.decision
+        else:
+            over = step.over.render(run.scope)
+            if run.journal is not None:
+                run.journal.note_decision(run.key, over)
+        result["children"] = []
+        result["inputs"] = run.mask.value({"over": over})
+        items = items_of(over, step.option)
+        done = Iterations(step.keep, [each.id for each in step.steps])
+        if not items:
+            result["status"] = "no_iterations"
+            finished(run, step, result, {"success": True, **done.outputs()})
+            return None
+        work = self._one_by_one if step.concurrency == 1 else self._several_at_once
+        try:
+            inside = work(run, step, items[: step.most], len(items), done)
+            ending = await self._inside(run, step, result, began, noted, inside, done.outputs)
+        finally:
+            result["children"] = done.children
+        if ending is None:
+            if len(items) > step.most:
+                told = f"loop.over: it gave {len(items)} items; the loop's `max` is {step.most}"
+                raise StepError("max_iterations", told, outputs=done.outputs())
+            if (failure := done.failure()) is not None:
+                raise failure
+        finished(run, step, result, {"success": ending in (None, "stopped"), **done.outputs()})
+        return ending
+
+    async def _one_by_one(
+        self, run: Run, step: PlannedLoop, items: Sequence[object], count: int, done: Iterations
+    ) -> Ending | None:
+        outer, turned = run.outer_item(), self._clock.perf()
+        try:
+            for index, item in enumerate(items):
+                run.begin_item(item, index, count, outer)
+                run.enter(step.path, step.position)
+                if step.failure is not None and decided(run, "failure", step.failure):
+                    told = f"loop.failure: it held before item {index}"
+                    raise StepError("failure_condition", told, outputs=done.outputs())
+                ending = await self._iteration(run, step, index, done)
+                if ending is not None:
+                    return ending
+                if step.break_if is not None:
+                    run.enter(step.path, step.position)
+                    if decided(run, "break_if", step.break_if):
+                        break
+                if run.lets_others and self._clock.perf() - turned > TURN_S:
+                    await asyncio.sleep(0)
+                    turned = self._clock.perf()
+        finally:
+            run.end_items(outer)
+        return None
+
+    async def _several_at_once(
+        self, run: Run, step: PlannedLoop, items: Sequence[object], count: int, done: Iterations
+    ) -> Ending | None:
+        outer, numbered = run.outer_item(), enumerate(items)
+        strands: dict[int, tuple[Run, Ending | None]] = {}
+        broken: list[TemplateError | StepError] = []
+
+        async def work_off() -> None:
+            # One iterator for all: whoever is free takes the next item.
+            for index, item in numbered:
+                if broken:
+                    return
+                strand = run.fork()
+                strand.begin_item(item, index, count, outer)
+                strand.enter(step.path, step.position)
+                try:
+                    ending = await self._iteration(strand, step, index, done)
+                except (TemplateError, StepError) as error:
+                    # The loop's own failure, before this item's first step. Those begun before it are not cut off.
+                    broken.append(error)
+                    return
+                strands[index] = strand, ending
+                self._tell_the_others(run, ending)
+                if ending is not None:
+                    return
+
+        await together([work_off() for _ in range(min(step.concurrency, len(items)))])
+        for index in sorted(strands):
+            run.join(strands[index][0], with_outputs=index == max(strands))
+        ending = self._ended(run, list(strands.values()))
+        if ending is None and broken:
+            raise broken[0]
+        return ending
+
+    async def _iteration(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> Ending | None:
+        if run.strands.steps > MOST_STEPS:
+            told = f"loop: the steps inside of this run's loops were begun more than {MOST_STEPS} times"
+            raise StepError("too_many_steps", told, outputs=done.outputs())
+        if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
+            done.skipped += 1
+            return None
+        failed_before, results = len(run.failures), list[StepResult]()
+        ending = await self.execute_steps(run, step.steps, results)
+        failures = run.failures[failed_before:]
+        done.done(index, results, failures[0].error if failures else None)
+        return ending
+
+    async def execute_parallel_step(
+        self, run: Run, step: PlannedParallel, result: StepResult, began: float, noted: Noted | None = None
+    ) -> Ending | None:
+        """Does the lists of steps at once, each as if alone, and goes on when all are through."""
+        if noted is None and run.journal is not None:
+            run.journal.note_decision(run.key, True)
+        children = result["children"] = list[StepResult]()
+        outputs: dict[str, object] = {"success": True, "failed": []}
+        inside = self._side_by_side(run, step, children, outputs)
+        ending = await self._inside(run, step, result, began, noted, inside, lambda: outputs)
+        finished(run, step, result, outputs)
+        return ending
+
+    async def _side_by_side(
+        self, run: Run, step: PlannedParallel, children: list[StepResult], outputs: dict[str, object]
+    ) -> Ending | None:
+        done = [(run.fork(), list[StepResult]()) for _ in step.strands]
+
+        async def follow(number: int) -> tuple[Run, Ending | None]:
+            strand, results = done[number]
+            ending = await self.execute_steps(strand, step.strands[number][1], results)
+            self._tell_the_others(run, ending)
+            return strand, ending
+
+        if step.awaits:
+            ended = await together([follow(number) for number in range(len(done))])
+        else:
+            ended = [await follow(number) for number in range(len(done))]
+        for (name, _), (strand, results) in zip(step.strands, done, strict=True):
+            run.join(strand)
+            for each in results:
+                each["strand"] = name
+            children.extend(results)
+        outputs["failed"] = [
+            name for (name, _), (strand, _) in zip(step.strands, done, strict=True) if strand.first_error is not None
+        ]
+        outputs["success"] = not outputs["failed"]
+        return self._ended(run, ended)
+
+    def _ended(self, run: Run, ended: Sequence[tuple[Run, Ending | None]]) -> Ending | None:
+        ending = gravest([each for _, each in ended])
+        if ending == "timed_out":
+            run.timed_out_by = next(strand.timed_out_by for strand, each in ended if each == "timed_out")
+        return ending
+
+    def _tell_the_others(self, run: Run, ending: Ending | None) -> None:
+        if ending not in _ENDS_FOR_ALL:
+            return
+        run.strands.are_halted = True
+        # A resumed run would begin a strand's next step before it comes to what another one ended with.
+        if run.journal is not None and ending != "gave_up":
+            run.journal.note_end()
+
+    async def _inside(
+        self,
+        run: Run,
+        step: Container,
+        result: StepResult,
+        began: float,
+        noted: Noted | None,
+        inside: Awaitable[Ending | None],
+        outputs: Callable[[], Mapping[str, object]],
+    ) -> Ending | None:
+        """Awaits the steps inside of one, within its own time, or as far as they are recorded if that had passed."""
+        key, outer = run.key, (run.deadline, run.deadline_of, run.only_recorded)
+        if step.timeout is not None and began + step.timeout < run.deadline:
+            run.deadline, run.deadline_of = began + step.timeout, step.path
+        had_passed = noted is not None and noted.result is not None
+        run.only_recorded = run.only_recorded or had_passed
+        try:
+            ending = await inside
+            has_passed = had_passed or (ending == "timed_out" and run.timed_out_by == step.path)
+        finally:
+            run.deadline, run.deadline_of, run.only_recorded = outer
+            run.scope.key = key
+        if has_passed and step.timeout is not None:
+            raise StepTimeout(step.timeout, outputs())
+        if ending is not None and (status := step_status(ending)) is not None:
+            result["status"] = status
+        return ending

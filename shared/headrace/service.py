@@ -34,9 +34,9 @@ from headrace.streams.records import Partition
 STALLED_AFTER_S = 120.0
 """Without progress for this long a process counts as dead: four times the longest step's time-out."""
 
-START_PATIENCE_S = 60.0
+START_PATIENCE_S = 30.0
 """How long a starting service waits for Kafka and MongoDB: a broker's restart takes seconds, and whoever gave a wrong
-address reads so in a minute."""
+address reads so in half a minute."""
 
 YOUNG_OBJECTS = 50_000
 """Allocations between two collections. By default (700) a batch of a thousand records, none of which has cycles, is

@@ -85,9 +85,19 @@ async def pages(rows: MongoRowStore, query: RowQuery) -> list[Mapping[str, objec
 
 
 def holds(source: Any, row: Mapping[str, object]) -> bool:
-    """What the language's own condition says, the row's columns being its roots."""
-    roots = frozenset(("a", "b", "c", "_id"))
-    return compile_condition(source, roots=roots, path="f").holds(Scope(row, "", AT))
+    """What the language's own condition says, the row's columns being its roots, and the values data."""
+    values: list[Any] = []
+    roots = frozenset(("a", "b", "c", "_id", "wanted"))
+    condition = compile_condition(_with_data(source, values), roots=roots, path="f")
+    return condition.holds(Scope({**row, "wanted": values}, "", AT))
+
+
+def _with_data(source: Any, values: list[Any]) -> Any:
+    """The same filter, its values taken from `wanted`: a constant that can never work is refused in a condition."""
+    if "field" not in source:
+        return {how: [_with_data(part, values) for part in parts] for how, parts in source.items()}
+    values.append(source.get("value"))
+    return {**source, "value": f"{{{{ wanted[{len(values) - 1}] }}}}"}
 
 
 def asked(filter: Any = None, *sort: str, limit: int = 100, cursor: str | None = None) -> RowQuery:

@@ -1,5 +1,6 @@
 """Automation files: read with the place of every part, checked, and refused with file, line and column."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONDecodeError, loads
@@ -177,10 +178,28 @@ def read(file: Path) -> list[Source]:
         raise _wrong(file, f"cannot be read: {error}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core words and numbers: with those of 1.1 `on` is a boolean, `012` is ten and `1:30` is ninety."""
+
+
+_TAG = "tag:yaml.org,2002:"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in ("bool", "int", "float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_NATURAL = r"(?:0|[1-9][0-9]*)"
+for _kind, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", rf"^[-+]?{_NATURAL}$", "-+0123456789"),
+    ("float", rf"^[-+]?(?:{_NATURAL}?\.[0-9]+|{_NATURAL}(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+):
+    cast(Any, _Loader).add_implicit_resolver(_TAG + _kind, re.compile(_pattern), list(_first))
+
+
 def _parsed(file: Path, text: str) -> list[Source]:
     is_json = file.suffix == ".json"
     # A JSON file's nodes only know its places. Tabs are white space there, and stand in no text.
-    loader = yaml.SafeLoader(text.replace("\t", " ") if is_json else text)
+    loader = _Loader(text.replace("\t", " ") if is_json else text)
     construct = cast(Callable[[yaml.Node], object], cast(Any, loader).construct_document)  # has no types
     try:
         sources: list[Source] = []

@@ -263,3 +263,23 @@ async def test_a_connection_of_another_app_is_out_of_reach() -> None:
     inputs = {"connection": "db", "query": "SELECT 1"}
     step = await run_step("sql.query", inputs, config=config, sql=pools, app="other")
     assert error(step) == ("no_connection", False)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("connection", ["db", "view"])
+@pytest.mark.parametrize("query", ["ATTACH DATABASE '{path}' AS other", "VACUUM INTO '{path}'"])
+async def test_sqlite_stays_in_the_file_that_is_configured(
+    database: Database, tmp_path: Path, query: str, connection: str
+) -> None:
+    other = tmp_path / "other.db"
+    done = await database.query(query.format(path=other), connection=connection)
+    assert done["status"] == "error"
+    assert not other.exists()
+    again = await database.query("SELECT count(*) AS n FROM flights", connection=connection)
+    assert outputs(again)["rows"] == [{"n": 0}]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_sqlite_makes_no_giant_of_a_value(database: Database) -> None:
+    done = await database.query("SELECT zeroblob(900000000) AS z")
+    assert done["status"] == "error"

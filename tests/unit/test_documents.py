@@ -1,13 +1,14 @@
 """Automation files as authors write them, mistakes included: one sentence each, with its place."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from headrace import applying, documents
 from headrace.cli.automations import read_automations
 from headrace.contracts.automation import DocumentError, parse_automation
+from headrace.documents import load
 
 pytestmark = pytest.mark.unit
 
@@ -152,3 +153,15 @@ def test_one_automation_in_two_files_is_told_with_both(tmp_path: Path) -> None:
         written(tmp_path, f"{HEAD}steps: [{LEAF}]\n", name)
     with pytest.raises(DocumentError, match=r"b\.yaml:1:1: name: shop/a is there twice: .*a\.yaml has it too"):
         read_automations(tmp_path)
+
+
+def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    text = "name: a\napp: b\ntrigger: {type: event, event: on}\nsteps:\n" + (
+        "  - {id: s, collect: [on, 012, 1:30, yes, 1.5, -3, true]}\n"
+        "  - {id: t, use: http.request, with: {url: 'http://x/'}, retry: {on: [timeout]}}\n"
+    )
+    (tmp_path / "a.yaml").write_text(text)
+    (found,) = load(tmp_path)
+    document = cast(Any, found.source.value)
+    assert document["steps"][0]["collect"] == ["on", "012", "1:30", "yes", 1.5, -3, True]
+    assert document["steps"][1]["retry"] == {"on": ["timeout"]}

@@ -66,7 +66,6 @@ async def test_of_several_steps_an_item_has_the_outputs_by_their_ids() -> None:
         ("a, b\nc, d", ["a, b", "c, d"]),
         ("[1, 2]", [1, 2]),
         ("single", ["single"]),
-        ('{"a": 1}', ['{"a": 1}']),
     ],
 )
 async def test_text_is_json_else_lines_else_parts_between_commas(text: str, items: list[Any]) -> None:
@@ -74,7 +73,10 @@ async def test_text_is_json_else_lines_else_parts_between_commas(text: str, item
     assert [each["value"] for each in outputs(outcome.record["steps"][0])["items"]] == items
 
 
-@pytest.mark.parametrize(("over", "option"), [(["a"], "string"), ("a,b", "array"), (5, None), ({"a": 1}, None)])
+@pytest.mark.parametrize(
+    ("over", "option"),
+    [(["a"], "string"), ("a,b", "array"), (5, None), ({"a": 1}, None), ('{"a": 1, "b": 2}', None)],
+)
 async def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(over: Any, option: str | None) -> None:
     more = {} if option is None else {"option": option}
     outcome = await execute([loop("{{ trigger.over }}", log("never"), **more), log("after")], {"over": over})
@@ -177,6 +179,54 @@ def test_six_loops_in_each_other_are_refused() -> None:
         step = {"id": f"l{depth}", "loop": {"over": "{{ [1] }}"}, "steps": [step]}
     with pytest.raises(DocumentError, match="5 loops in each other"):
         compile_plan(parse_automation(_document([step])), 1)
+
+
+async def test_a_loop_lets_others_have_their_turn() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    # The clock ticks a second at each look: every step is a long one.
+    await execute([loop("{{ range(10) | list }}", collect("{{ item }}"))], timeout=100000)
+    task.cancel()
+    assert turns >= 10
+
+
+async def test_what_a_runs_loops_hold_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.engine.containers.MOST_HELD", 100_000)
+    outcome = await execute(
+        [loop("{{ range(200) | list }}", collect("{{ 'x' * 1000 }}")), log("after")], timeout=100000
+    )
+    assert outcome.record["steps"][0].get("error", {})["type"] == "too_large"
+    assert statuses(outcome)[-1] == ("after", "success")
+
+
+async def test_iterations_at_once_see_nothing_of_each_other_whether_they_wait_or_not() -> None:
+    add = {"id": "add", "set": {"n": "{{ (state.n | default(0)) + item }}"}}
+    outcome = await execute([loop("{{ [1, 2, 3] }}", add, concurrency=3), collect("{{ state.n }}")])
+    assert outcome.record.get("collected") == 3
+
+
+@pytest.mark.parametrize("step", [{"filter": "{{ true }}"}, {"delay": {"for": "4s"}}])
+async def test_every_steps_own_timeout_counts(step: dict[str, Any]) -> None:
+    outcome = await execute([{"id": "s", "timeout": "1s", "on_error": "contain", **step}, log("after")])
+    assert statuses(outcome) == [("s", "timed_out"), ("after", "success")]
+
+
+async def test_a_part_that_leads_nowhere_is_empty() -> None:
+    outcome = await execute([collect("{{ {'a': trigger.nope, 'b': [trigger.nope]} }}")])
+    assert outcome.record.get("collected") == {"a": None, "b": [None]}
+
+
+@pytest.mark.parametrize("name", ["", "success", "error"])
+def test_names_that_outputs_have_are_none_for_state(name: str) -> None:
+    with pytest.raises(DocumentError, match="not a name for state"):
+        compile_plan(parse_automation(_document([{"id": "s", "set": {name: 1}}])), 1)
 
 
 class Slow:

@@ -99,6 +99,9 @@ class _Compiler:
                 value = self.sources.value(source.collect, f"{path}.collect")
                 return None if value is None else PlannedCollect(**common, value=value)
             case SetStep():
+                for name in source.set:
+                    if name in ("", "success", "error"):
+                        self.sources.wrong(f"{path}.set.{name}", "not a name for state: each step's outputs have it")
                 return PlannedSet(**common, fields=self.sources.fields(source.set, f"{path}.set"))
             case StopStep():
                 message = self.sources.value(source.stop.message, f"{path}.stop.message")
@@ -169,8 +172,7 @@ class _Compiler:
             continue_if=self.sources.optional(loop.continue_if, f"{path}.loop.continue_if"),
             break_if=self.sources.optional(loop.break_if, f"{path}.loop.break_if"),
             keep=loop.keep,
-            # What never waits is no faster at once.
-            concurrency=loop.concurrency if awaits(steps) else 1,
+            concurrency=loop.concurrency,
             steps=steps,
         )
 

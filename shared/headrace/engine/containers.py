@@ -1,6 +1,5 @@
 """Steps with steps inside: branches, loops and parallel lists."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -26,12 +25,13 @@ from headrace.engine.replay import decided
 from headrace.engine.run import Run
 from headrace.engine.together import together
 from headrace.language import TemplateError
-
-TURN_S = 0.005
-"""How long a loop computes before others get the event loop."""
+from headrace.language.limits import size_of
 
 MOST_STEPS = 100_000
 """Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
+
+MOST_HELD = 64 << 20
+"""Characters of their steps' results that a run's loops may hold: beside it a worker has thousands of others."""
 
 _ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
 """Endings of a strand that end the whole run: those beside it begin no further step."""
@@ -101,7 +101,7 @@ class Containers(ABC):
     async def _one_by_one(
         self, run: Run, step: PlannedLoop, items: Sequence[object], count: int, done: Iterations
     ) -> Ending | None:
-        outer, turned = run.outer_item(), self._clock.perf()
+        outer = run.outer_item()
         try:
             for index, item in enumerate(items):
                 run.begin_item(item, index, count, outer)
@@ -116,9 +116,6 @@ class Containers(ABC):
                     run.enter(step.path, step.position)
                     if decided(run, "break_if", step.break_if):
                         break
-                if run.lets_others and self._clock.perf() - turned > TURN_S:
-                    await asyncio.sleep(0)
-                    turned = self._clock.perf()
         finally:
             run.end_items(outer)
         return None
@@ -167,6 +164,11 @@ class Containers(ABC):
         failed_before, results = len(run.failures), list[StepResult]()
         ending = await self.execute_steps(run, step.steps, results)
         failures = run.failures[failed_before:]
+        for each in results:
+            run.strands.held += size_of((each.get("inputs"), each.get("outputs")), MOST_HELD, 1)
+        if run.strands.held > MOST_HELD:
+            told = f"loop: what its steps gave has more than {MOST_HELD} characters, which a run may hold"
+            raise StepError("too_large", told)
         done.done(index, results, failures[0].error if failures else None)
         return ending
 

@@ -31,6 +31,8 @@ def _parts(text: str) -> Sequence[object]:
         parsed = orjson.loads(text)
         if isinstance(parsed, list):
             return cast(list[object], parsed)
+        if isinstance(parsed, dict):
+            raise StepError("incorrect_type", "loop.over: it gave the JSON text of an object; an array's is expected")
     except orjson.JSONDecodeError:
         pass
     parts = text.splitlines() if re.search(r"[\r\n]", text.strip()) else text.split(",")

@@ -137,7 +137,7 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
     finished(run, step, result, {"success": True, "automation": f"{job.app}/{step.automation}", "run_id": child})
 
 
-async def do_delay(run: Run, step: PlannedDelay, result: StepResult) -> Ending | None:
+async def do_delay(run: Run, step: PlannedDelay, result: StepResult, began: float) -> Ending | None:
     """Lets a short time pass; a longer one would park the run."""
     until = end_of(run, step)
     result["inputs"] = {"until": until}
@@ -147,6 +147,10 @@ async def do_delay(run: Run, step: PlannedDelay, result: StepResult) -> Ending |
         raise cannot_park(f"a delay of more than {LONGEST_PAUSE_S:g} s")
     if pause > 0:
         left = run.deadline - clock.perf()
+        own = None if step.timeout is None else began + step.timeout - clock.perf()
+        if own is not None and own < min(left, pause):
+            await clock.sleep(max(0.0, own))
+            raise StepTimeout(step.timeout or 0.0)
         await clock.sleep(min(pause, max(0.0, left)))
         if pause > left:
             return cut_off(run, step, result)

@@ -1,5 +1,6 @@
 """The flow of a run: from the job to the record and the publications that end it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,6 +41,9 @@ from headrace.engine.replay import replayed, unknown_outcome, written_down
 from headrace.engine.run import Run, Started, never
 from headrace.engine.stubs import do_stub
 from headrace.language import TemplateError
+
+TURN_S = 0.005
+"""How long a run computes before others get the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Orchestrator(Containers):
         began = clock.perf()
         timeout = plan.automation.timeout
         run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
-        run.lets_others = plan.awaits
+        run.lets_others, run.strands.turned = plan.awaits, began
         if plan.hides_secrets:
             run.mask = run.app.mask
         if journal is not None and journal.has_ended:
@@ -113,6 +117,9 @@ class Orchestrator(Containers):
         """Executes one step and appends its result; says whether the run ends with it."""
         clock = self._clock
         began = clock.perf()
+        if run.lets_others and began - run.strands.turned > TURN_S:
+            await asyncio.sleep(0)
+            began = run.strands.turned = clock.perf()
         run.enter(step.path, step.position)
         noted = None
         if run.journal is not None:
@@ -165,13 +172,14 @@ class Orchestrator(Containers):
     async def _do(
         self, run: Run, step: PlannedStep, result: StepResult, began: float, noted: Noted | None
     ) -> Ending | None:
+        ending: Ending | None = None
         match step:
             case PlannedPure():
                 leaves.do_pure(run, step, result)
             case PlannedAwaiting():
                 return await leaves.do_awaiting(run, step, result, began)
             case PlannedFilter():
-                return leaves.do_filter(run, step, result)
+                ending = leaves.do_filter(run, step, result)
             case PlannedCollect():
                 leaves.do_collect(run, step, result)
             case PlannedSet():
@@ -187,7 +195,7 @@ class Orchestrator(Containers):
             case PlannedStop():
                 return leaves.do_stop(run, step, result)
             case PlannedDelay():
-                return await leaves.do_delay(run, step, result)
+                ending = await leaves.do_delay(run, step, result, began)
             case PlannedWait():
                 leaves.do_wait(run, step, result)
             case PlannedStub():
@@ -195,4 +203,4 @@ class Orchestrator(Containers):
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:
             # Computing cannot be interrupted; that it took too long is said afterwards.
             raise StepTimeout(step.timeout)
-        return None
+        return ending

@@ -224,8 +224,9 @@ PlannedStep: TypeAlias = (
     | Container
 )
 
-_MOST_AT_ONCE = 1_000
-"""Steps that a run may do without letting others have the event loop: some ten milliseconds."""
+_MOST_AT_ONCE = 20
+"""Steps that a run may do without letting others have the event loop: a step takes microseconds, but one whose template
+uses up its budget takes a second. Loops always let others in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,16 +261,17 @@ def lists_in(step: PlannedStep) -> Iterator[Sequence[PlannedStep]]:
 
 def awaits(steps: Sequence[PlannedStep]) -> bool:
     """Whether any of `steps`, or inside of them, waits for something, or others must have turns in between."""
-    return any(_waits(step) for step in steps) or _weight(steps) > _MOST_AT_ONCE
+    return any(_waits(step) for step in steps) or _count(steps) > _MOST_AT_ONCE
 
 
 def _waits(step: PlannedStep) -> bool:
-    return isinstance(step, PlannedAwaiting | PlannedDelay) or any(awaits(inner) for inner in lists_in(step))
+    if isinstance(step, PlannedAwaiting | PlannedDelay | PlannedLoop):
+        return True
+    return any(awaits(inner) for inner in lists_in(step))
 
 
-def _weight(steps: Sequence[PlannedStep]) -> int:
-    times = ((step.most if isinstance(step, PlannedLoop) else 1, step) for step in steps)
-    return sum(1 + most * sum(_weight(inner) for inner in lists_in(step)) for most, step in times)
+def _count(steps: Sequence[PlannedStep]) -> int:
+    return sum(1 + sum(_count(inner) for inner in lists_in(step)) for step in steps)
 
 
 def has_effects(steps: Sequence[PlannedStep]) -> bool:

@@ -277,11 +277,15 @@ class Strands:
     """What the strands of a run share. `are_halted`: one of them ended the run, the others do not begin another step.
     `steps`: how many they have begun together, whether these run now or were replayed."""
 
-    __slots__ = ("are_halted", "steps")
+    __slots__ = ("are_halted", "held", "steps", "turned")
 
     def __init__(self) -> None:
         self.are_halted = False
         self.steps = 0
+        self.held = 0
+        """Characters that loops hold of their steps' results, about."""
+        self.turned = 0.0
+        """When others last had the event loop, of `Clock.perf`."""
 
 
 class Failure(NamedTuple):

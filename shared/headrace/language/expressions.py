@@ -127,12 +127,12 @@ class Compiler:
     def sequence(self, node: nodes.List | nodes.Tuple) -> Evaluate:
         """An array."""
         items = [self.expression(item) for item in node.items]
-        return lambda scope: [item(scope) for item in items]
+        return lambda scope: [_there(item(scope)) for item in items]
 
     def dict(self, node: nodes.Dict) -> Evaluate:
         """An object; its names are text."""
         pairs = [(self.expression(pair.key), self.expression(pair.value)) for pair in node.items]
-        return lambda scope: {to_text(key(scope)): value(scope) for key, value in pairs}
+        return lambda scope: {to_text(key(scope)): _there(value(scope)) for key, value in pairs}
 
     def logic(self, node: nodes.And | nodes.Or) -> Evaluate:
         """`and`, `or`: as in Python, the deciding value."""
@@ -298,6 +298,11 @@ class Compiler:
 
 
 _Arguments = tuple[list[Evaluate], list[tuple[str, Evaluate]]]
+
+
+def _there(value: object) -> object:
+    """A path that leads nowhere is empty, also as a part of an array or object."""
+    return None if value is MISSING else value
 
 
 def _nothing(scope: Scope) -> object:

@@ -19,6 +19,7 @@ from headrace.engine import (
     Plan,
     Ports,
     Publication,
+    ScriptPool,
     compile_plan,
     encode_record,
 )
@@ -74,15 +75,18 @@ def try_automation(automation: Automation, trial: Trial, at: datetime) -> Tried 
 
 async def _run(plan: Plan, fired: Fired, trial: Trial) -> Tried:
     rows, http = MemoryRows(), AioHttpTransport() if trial.allow_effects else None
+    scripts = ScriptPool()
     ports = Ports(
         rows=rows,
         http=http or _NoHttp(),
         clock=JumpingClock(fired.started.job_time),
         allow_private_hosts=trial.allow_private_hosts,
+        scripts=scripts,
     )
     try:
         outcome = await Orchestrator(ports).execute(plan, fired.started)
     finally:
+        await scripts.close()
         if http is not None:
             await http.close()
     # As it would be stored: values are plain and bounded, times are text.

@@ -87,5 +87,6 @@ def _suggestion(name: str, parts: Sequence[type[BaseModel]]) -> str:
         for part in (*parts, *TRIGGERS, *STEP_PARTS)
         for name, field in part.model_fields.items()
     }  # fmt: skip
-    close = get_close_matches(name, sorted(known), n=1)
+    # A name that is known elsewhere is no misspelling of itself.
+    close = get_close_matches(name, sorted({each for each in known if each != name}), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""

@@ -1,11 +1,13 @@
 """SqlDatabases over SQLAlchemy: one bounded pool for each connection of each app, opened at the first statement."""
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiosqlite import Connection as SqliteConnection
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -26,6 +28,9 @@ CONNECT_S = 10
 
 RECYCLE_S = 1_800
 """Firewalls commonly forget a silent connection after an hour."""
+
+LONGEST = 16 << 20
+"""Bytes of a value in SQLite: it makes one of a gigabyte, for seconds, before we see how large it is."""
 
 _DRIVERS = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"}
 _FETCH = 100
@@ -78,7 +83,7 @@ def _made(name: str, connection: SqlConnection) -> AsyncEngine:
     try:
         url = make_url(connection.url.get_secret_value())
         url = url.set(drivername=_DRIVERS[url.drivername])
-        return create_async_engine(
+        engine = create_async_engine(
             url,
             pool_size=connection.pool,
             max_overflow=0,
@@ -89,9 +94,27 @@ def _made(name: str, connection: SqlConnection) -> AsyncEngine:
             hide_parameters=True,
             connect_args=_driver_options(url.get_backend_name(), connection.timeout),
         )
+        if url.get_backend_name() == "sqlite":
+            event.listen(engine.sync_engine, "connect", _confine)
+        return engine
     except (ArgumentError, NoSuchModuleError, KeyError, TypeError, ValueError) as error:
         # SQLAlchemy's own text quotes the URL.
         raise StepError("connection", f"connection {name}: its URL is not usable ({type(error).__name__})") from None
+
+
+def _confine(connection: Any, _: object) -> None:
+    """To its own file: ATTACH and VACUUM INTO would open any that the service may, and values stay below LONGEST."""
+    # In the thread that owns the connection, which the library has no public way to.
+    connection.run_async(_run_limited)
+
+
+def _run_limited(sqlite: Any) -> Any:
+    return sqlite._execute(_limited, sqlite._conn)
+
+
+def _limited(raw: sqlite3.Connection) -> None:
+    raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
 
 
 def _driver_options(dialect: str, seconds: float) -> dict[str, object]:

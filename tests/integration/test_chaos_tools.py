@@ -87,8 +87,12 @@ async def test_a_server_that_is_away_resets_its_clients(proxy: Proxy) -> None:
         proxy.to(int(unused.getsockname()[1]))
         # The reset may come before the client has seen that it is connected.
         with pytest.raises(ConnectionResetError):
-            connection = await asyncio.open_connection(HOST, proxy.port)
-            await connection[0].read(1)
+            await _greet(proxy.port)
+
+
+async def _greet(port: int) -> None:
+    reader, _ = await asyncio.open_connection(HOST, port)
+    await reader.read(1)
 
 
 @pytest.fixture

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
         return {
             "bootstrap.servers": self.kafka_bootstrap_servers,
             "security.protocol": self.kafka_security_protocol,
+            # Notices and worse: below that the client tells standard error how it puts its own queues away.
+            "log_level": "5",
             **{name: str(value) for name, value in optional.items() if value is not None},
         }
 

@@ -122,7 +122,7 @@ def _forget_connections() -> None:
     could do then: one made a moment too early would refuse every write. The driver has no public way to drop it."""
     for client in tuple(_clients):
         for server in client.delegate._topology._servers.values():  # pyright: ignore
-            server.pool.reset()
+            server.pool.reset_without_pause()
 
 
 def _is_away(error: PyMongoError) -> bool:

@@ -206,6 +206,25 @@ async def test_what_a_runs_loops_hold_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert statuses(outcome)[-1] == ("after", "success")
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_what_was_published_before_a_loop_holds_too_much_goes_out(
+    monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    monkeypatch.setattr("headrace.engine.containers.MOST_HELD", 1_000)
+    tell = {"id": "tell", "use": "event.publish", "with": {"type": "t", "data": "{{ 'x' * 5000 }}"}}
+    outcome = await execute([loop("{{ range(9) | list }}", tell, concurrency=concurrency)], timeout=100000)
+    each = outcome.record["steps"][0]
+    assert each.get("error", {})["type"] == "too_large"
+    assert len(outcome.publications) == concurrency
+
+
+async def test_a_stop_counts_though_the_loop_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.engine.containers.MOST_HELD", 1_000)
+    steps = [collect("{{ 'x' * 5000 }}"), {"id": "end", "stop": {"status": "stopped"}}]
+    outcome = await execute([loop("{{ [1, 2] }}", *steps), log("never")], timeout=100000)
+    assert (outcome.record["status"], len(outcome.record["steps"])) == ("stopped", 1)
+
+
 async def test_iterations_at_once_see_nothing_of_each_other_whether_they_wait_or_not() -> None:
     add = {"id": "add", "set": {"n": "{{ (state.n | default(0)) + item }}"}}
     outcome = await execute([loop("{{ [1, 2, 3] }}", add, concurrency=3), collect("{{ state.n }}")])

@@ -1,7 +1,5 @@
 """A request to a webhook, as the gateway hands it on."""
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.errors import ContractError
@@ -16,7 +14,7 @@ class WebhookRequest(BaseModel):
     method: str
     headers: dict[str, str] = {}
     query: dict[str, str | list[str]] = {}
-    body: Any = None
+    body: object = None
 
 
 def read_webhook_request(data: object) -> WebhookRequest:

@@ -158,6 +158,10 @@ class Containers(ABC):
         if run.strands.steps > MOST_STEPS:
             told = f"loop: the steps inside of this run's loops were begun more than {MOST_STEPS} times"
             raise StepError("too_many_steps", told, outputs=done.outputs())
+        # Before an item, as what an iteration has done and how it ended must count.
+        if run.strands.held > MOST_HELD:
+            told = f"loop: what its steps gave has more than {MOST_HELD} characters, which a run may hold"
+            raise StepError("too_large", told)
         if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
             done.skipped += 1
             return None
@@ -166,9 +170,6 @@ class Containers(ABC):
         failures = run.failures[failed_before:]
         for each in results:
             run.strands.held += size_of((each.get("inputs"), each.get("outputs")), MOST_HELD, 1)
-        if run.strands.held > MOST_HELD:
-            told = f"loop: what its steps gave has more than {MOST_HELD} characters, which a run may hold"
-            raise StepError("too_large", told)
         done.done(index, results, failures[0].error if failures else None)
         return ending
 

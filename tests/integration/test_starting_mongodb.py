@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_connections_made_too_early_are_made_anew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage(settings)
+    beside, storage = Storage(settings), Storage(settings)
     try:
         with monkeypatch.context() as starting:
             # What a member says of sessions in the first moment after a kill, which no test can hold still.
@@ -34,3 +34,4 @@ async def test_connections_made_too_early_are_made_anew(settings: Settings, monk
         assert (again.standing, again.journal) == ("taken_over", (b"entry",))
     finally:
         storage.close()
+        beside.close()

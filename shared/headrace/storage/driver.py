@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from bson import DatetimeMS, DBRef, Decimal128, Int64, ObjectId
 from bson.errors import BSONError
@@ -109,18 +109,19 @@ def reaching_mongodb() -> Generator[None]:
 _NO_SESSIONS = "Sessions are not supported"
 """What the driver says of a connection that was made while its member of the replica set was still starting."""
 
-_clients: "WeakSet[AsyncIOMotorClient[Document]]" = WeakSet()
+_clients: "WeakValueDictionary[int, AsyncIOMotorClient[Document]]" = WeakValueDictionary()
+"""By identity: the driver calls two clients of one address equal, and a set would keep only the first."""
 
 
 def remember_client(client: "AsyncIOMotorClient[Document]") -> None:
     """From now on its connections are made anew when one of them turns out to be of no use."""
-    _clients.add(client)
+    _clients[id(client)] = client
 
 
 def _forget_connections() -> None:
     """With `directConnection` a member is used as soon as it answers, and a connection keeps for good what the member
     could do then: one made a moment too early would refuse every write. The driver has no public way to drop it."""
-    for client in tuple(_clients):
+    for client in tuple(_clients.values()):
         for server in client.delegate._topology._servers.values():  # pyright: ignore
             server.pool.reset_without_pause()
 

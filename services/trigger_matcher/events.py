@@ -9,7 +9,7 @@ from headrace.contracts import limits
 from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_event
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import job_key
-from headrace.contracts.representable import refuse_unrepresentable
+from headrace.contracts.representable import refuse_deep, refuse_huge_numbers
 from headrace.contracts.reserved import CALLED, ENDED, RESERVED, STARTED, read_end, read_start
 from headrace.contracts.rows import read_row_change, row_id_of
 from headrace.contracts.ticks import read_tick
@@ -101,7 +101,7 @@ class RecordMatcher:
         if isinstance(found, MatchError):
             return self._dead_letter(record, found.type, found.message)
         document = found.definition.live.document
-        value = _job_value(found)
+        value = _job_value(record, found)
         self._made[document.priority] += 1
         headers = [("traceparent", event.traceparent.encode())] if event.traceparent else []
         if event.replay:
@@ -110,10 +110,11 @@ class RecordMatcher:
         return Outgoing(self._jobs[document.priority], key, value, headers)
 
 
-def _job_value(match: Match) -> bytes:
+def _job_value(record: Record, match: Match) -> bytes:
     try:
         return orjson.dumps(match.job, option=orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError as error:
+        refuse_huge_numbers(record.value or b"", "event")
         # What was read may still be more than can be written; the error names the kind of value, and quotes none.
         raise ContractError("not_representable", f"event: its data cannot be written into a job ({error})") from None
 
@@ -125,7 +126,8 @@ def _body(record: Record) -> object:
         raise ContractError(
             "over_limit", f"the event's body has {len(record.value)} bytes; {limits.EVENT_BODY} are accepted"
         )
-    refuse_unrepresentable(record.value, "event")
+    refuse_huge_numbers(record.value, "event")
+    refuse_deep(record.value, "event")
     try:
         return orjson.loads(record.value)
     except orjson.JSONDecodeError as error:

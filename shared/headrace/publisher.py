@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import ROW_TYPES, Event, event_headers, is_name
 from headrace.contracts.errors import ContractError
-from headrace.contracts.representable import refuse_unrepresentable
+from headrace.contracts.representable import refuse_deep
 from headrace.contracts.rows import row_key
 
 DELIVERY_TIMEOUT_MS = 30_000
@@ -270,7 +270,7 @@ def _encoded(data: object, what: str, most: int) -> bytes:
     if len(value) > most:
         raise NotPublishable(f"{what} has {len(value)} bytes; {most} are accepted")
     try:
-        refuse_unrepresentable(value, what)
+        refuse_deep(value, what)  # numbers beyond 64 bits orjson has refused
     except ContractError as error:
         raise NotPublishable(error.message) from None
     return value

@@ -4,7 +4,6 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding, §3.2. `
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -29,8 +28,7 @@ class Location(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event's name and origin; `(source, id)` is its identity everywhere, however often it was published.
 
     `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events.
@@ -52,7 +50,7 @@ def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -
     A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka. Raises ContractError
     for an unknown specversion, a missing or overlong attribute, a bad time or no app.
     """
-    found = {name: value for name, value in headers or () if name.startswith("ce_") or name in _BESIDE}
+    found = dict(headers or ())
     app = _attribute(found, "ce_app")
     if not app:
         raise ContractError("no_app", "header ce_app is missing: it names the app whose automations may see this event")
@@ -105,7 +103,6 @@ def format_time(time: datetime) -> str:
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
-_BESIDE = frozenset((REPLAY_HEADER, "traceparent"))
 
 
 def _attribute(found: dict[str, bytes], name: str) -> str:
@@ -132,6 +129,6 @@ def _time(text: str, timestamp_ms: int) -> datetime:
     try:
         time = datetime.fromisoformat(text)
         # An offset at the calendar's edge overflows on its way to UTC.
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        return time if time.tzinfo is UTC else time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ContractError("bad_time", f"header ce_time is {text[:64]!r}; expected RFC 3339") from None

@@ -91,11 +91,8 @@ def run_id(app: str, automation: str, event: Event) -> str:
 
 def derived_uuid(name: str) -> str:
     """The UUIDv5 of `name` in Headrace's namespace."""
-    digest = bytearray(sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def job_key(app: str, automation: str, ordering_key: str) -> str:
@@ -107,6 +104,9 @@ def location_text(location: Location) -> str:
     """`topic/partition/offset`, as logs and messages name a record."""
     return f"{location.topic}/{location.partition}/{location.offset}"
 
+
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit with the variant's two bits (RFC 9562 §4.1)."""
 
 _NAMESPACE = UUID("7d0f5a3e-5f0b-5c1e-9a53-2d8f2f1f6a10").bytes
 """Ours alone; made once. Changing it would run every event within retention again."""

@@ -18,26 +18,34 @@ _SURELY_SHALLOW = 150
 _AROUND = 8
 """Levels of a job around what an event carries, with room."""
 
+_NOT_OPENING = bytes(byte for byte in range(256) if byte not in b"{[")
+
+_ZEROS = b"0" * _SUSPECT_DIGITS
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
 
 
-def refuse_unrepresentable(value: bytes, what: str) -> None:
-    """Raises ContractError `not_representable` for a number beyond 64 bits and for nesting that no job can hold.
+def refuse_huge_numbers(value: bytes, what: str) -> None:
+    """Raises ContractError `not_representable` for a number beyond 64 bits.
 
-    Such a number would reach templates as its nearest double, another number than was sent. What is no JSON at all is
-    left to its reader.
+    Of JSON that orjson reads: there it would be its nearest double, another number than was sent. What is no JSON at
+    all is left to its reader.
     """
-    if has_digits(value, _SUSPECT_DIGITS) and _has_huge_number(value):
+    if _ZEROS in value.translate(_DIGITS) and _has_huge_number(value):
         raise ContractError(
             "not_representable", f"{what}: a whole number beyond 64 bits cannot be kept exactly; send it as text"
         )
-    if value.count(b"{") + value.count(b"[") >= _SURELY_SHALLOW and _is_too_deep(value):
+
+
+def refuse_deep(value: bytes, what: str) -> None:
+    """Raises ContractError `not_representable` for nesting that no job can hold."""
+    if openings(value) >= _SURELY_SHALLOW and _is_too_deep(value):
         raise ContractError("not_representable", f"{what}: its values are nested too deeply")
 
 
-def has_digits(text: bytes, count: int) -> bool:
-    """Whether `count` decimal digits stand in a row, eight times quicker than by a regular expression."""
-    return b"0" * count in text.translate(_DIGITS)
+def openings(text: bytes) -> int:
+    """Braces and brackets that open, in texts too; an upper bound of how deeply JSON is nested."""
+    # Cheaper than two calls of `count`, which looks at each byte on its own.
+    return len(text.translate(None, _NOT_OPENING))
 
 
 def _has_huge_number(value: bytes) -> bool:

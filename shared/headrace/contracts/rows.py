@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts import limits
 from headrace.contracts.errors import ContractError
-from headrace.contracts.representable import refuse_unrepresentable
+from headrace.contracts.representable import refuse_deep, refuse_huge_numbers
 from headrace.contracts.validation import explain
 
 
@@ -36,6 +36,8 @@ class RowChange(BaseModel):
     def changed(self) -> list[str]:
         """Names of the columns whose values differ between the images, sorted; all of them when one is missing."""
         before, after = self.before or {}, self.after or {}
+        if not before or not after:
+            return sorted(before or after)
         return sorted(
             name for name in before.keys() | after.keys() if before.get(name, _ABSENT) != after.get(name, _ABSENT)
         )
@@ -50,10 +52,11 @@ def read_row_change(value: bytes | None) -> RowChange:
         raise ContractError("no_body", "the record has no value; expected a row change")
     if len(value) > limits.RECORD:
         raise ContractError("over_limit", f"the row change has {len(value)} bytes; {limits.RECORD} are accepted")
-    refuse_unrepresentable(value, "row change")
+    refuse_deep(value, "row change")
     try:
         change = RowChange.model_validate_json(value)
     except ValidationError as error:
+        refuse_huge_numbers(value, "row change")  # only of thousands of digits: shorter ones are read as they are
         raise ContractError(*explain(error, "row change")) from None
     if change.op == "d" and change.before is None:
         raise ContractError("bad_shape", "row change: op 'd' needs 'before'")

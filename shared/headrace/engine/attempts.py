@@ -43,7 +43,12 @@ async def attempt(work: Perform, run: Run, retry: Retry, give_up_at: float, atte
 
 def milliseconds(began: float, clock: Clock) -> float:
     """Since `began`, a moment of `Clock.perf`, to the microsecond."""
-    return round((clock.perf() - began) * 1000.0, 3)
+    return rounded(clock.perf() - began)
+
+
+def rounded(seconds: float) -> float:
+    """`seconds`, not negative, in milliseconds to the microsecond: `round` takes five times as long."""
+    return int(seconds * 1e6 + 0.5) / 1000
 
 
 def _begin(at: datetime, attempts: list[Attempt]) -> Attempt:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from headrace.contracts.runs import ErrorInfo, RunRecord, StepResult
 from headrace.engine import leaves
@@ -46,8 +46,7 @@ TURN_S = 0.005
 """How long a run computes before others get the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run's segment leaves behind: all of it belongs into the transaction that commits the job's offset.
 
     `is_handed_over`: the run is not at its end; whoever asked it to leave makes the job of its next segment.

@@ -7,9 +7,10 @@ from typing import cast
 import orjson
 
 from headrace.contracts import limits
-from headrace.contracts.representable import has_digits
+from headrace.contracts.representable import openings
 from headrace.contracts.runs import RunRecord, RunStatus, StepResult
-from headrace.engine.plain import INT64_MAX, MAX_DEPTH, dumps, plainly
+from headrace.engine.attempts import rounded
+from headrace.engine.plain import MAX_DEPTH, dumps, plainly
 from headrace.engine.run import Run, Started
 
 CUT_START = 10_000
@@ -25,12 +26,13 @@ MOST_RESULTS = 1_000
 """Of a record that is too large: the steps of the largest automation (MAX_STEPS), and as many from loops' last items.
 Stripped, with a name of 100 characters, none has more than a thousand bytes."""
 
+_BACKSLASH = ord("\\")
 _NUL = b"\\u0000"
 _MANY_BRACES = MAX_DEPTH
 """A record with fewer opening braces and brackets cannot be nested deeper than that; most have fewer than 30."""
 
-_MANY_DIGITS = len(str(INT64_MAX))
-"""orjson writes integers up to 2^64 - 1; what BSON cannot hold of these has no fewer digits."""
+_BOUNDED_NUMBERS = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
+"""Refuses integers beyond 53 bits: what BSON cannot hold is among them, and few records have any."""
 
 
 def final_record(
@@ -67,7 +69,7 @@ def final_record(
         "event_time": cause.time,
         "started_at": times[0],
         "finished_at": times[1],
-        "duration_ms": round(duration * 1000.0, 3),
+        "duration_ms": rounded(duration),
     }
     if run.journal is not None:
         record["owned"] = True
@@ -86,7 +88,7 @@ def encode_record(record: RunRecord) -> bytes:
     record itself stays as it is.
     """
     try:
-        encoded = orjson.dumps(record, option=orjson.OPT_UTC_Z)
+        encoded = orjson.dumps(record, option=_BOUNDED_NUMBERS)
     except (orjson.JSONEncodeError, RecursionError):
         return _bounded(_plain(record))
     if _looks_refusable(encoded) and _is_refusable(record, 0):
@@ -96,22 +98,19 @@ def encode_record(record: RunRecord) -> bytes:
 
 
 def _looks_refusable(encoded: bytes) -> bool:
-    """Whether MongoDB could refuse it, at a glance: a NUL, which names may not hold, deep nesting, a huge integer."""
-    return (
-        _NUL in encoded
-        or encoded.count(b"{") + encoded.count(b"[") >= _MANY_BRACES
-        or has_digits(encoded, _MANY_DIGITS)
-    )
+    """Whether MongoDB could refuse it, at a glance: a NUL, which names may not hold, or deep nesting."""
+    # Most records have no escape at all, and one byte is found ten times quicker than six.
+    return (_BACKSLASH in encoded and _NUL in encoded) or openings(encoded) >= _MANY_BRACES
 
 
 def _is_refusable(value: object, depth: int) -> bool:
-    """Whether MongoDB would refuse it."""
+    """Whether MongoDB would refuse it for its names or its nesting."""
     if isinstance(value, dict):
         inner = cast(dict[str, object], value)
         return depth > MAX_DEPTH or any("\0" in name or _is_refusable(inner[name], depth + 1) for name in inner)
     if isinstance(value, list | tuple):
         return depth > MAX_DEPTH or any(_is_refusable(item, depth + 1) for item in cast(list[object], value))
-    return isinstance(value, int) and value > INT64_MAX
+    return False
 
 
 def _plain(record: RunRecord) -> RunRecord:

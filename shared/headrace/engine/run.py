@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
 
@@ -22,8 +21,7 @@ NOTHING: Mapping[str, object] = {}
 """`user`: a known root that is empty until the issue that fills it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A job as it was read: `location` and `job_time` are the job record's place and timestamp (aware, UTC).
 
     `job_time` is what templates see as `now`: a run that is made again sees the same.

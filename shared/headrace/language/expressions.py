@@ -106,7 +106,19 @@ class Compiler:
         if name.startswith("_"):
             message = f"{name}: no attribute begins with an underscore; a column of that name is [{name!r}]"
             raise self.error(node, message, name)
-        return lambda scope: look_up(target(scope), name)
+        path = self._path_to(node)
+        return (lambda scope: look_up(target(scope), name)) if path is None else _follow(*path)
+
+    def _path_to(self, node: nodes.Getattr) -> tuple[str, tuple[str, ...]] | None:
+        """The root and the names that lead to the node, where they are all there is."""
+        names: list[str] = []
+        at: nodes.Node = node
+        while isinstance(at, nodes.Getattr):
+            names.append(at.attr)
+            at = at.node
+        if not isinstance(at, nodes.Name) or at.name == "now" or any(at.name in local for local in self.local_names):
+            return None
+        return at.name, tuple(reversed(names))
 
     def getitem(self, node: nodes.Getitem) -> Evaluate:
         """`target[key]` or a slice."""
@@ -298,6 +310,19 @@ class Compiler:
 
 
 _Arguments = tuple[list[Evaluate], list[tuple[str, Evaluate]]]
+
+
+def _follow(root: str, names: tuple[str, ...]) -> Evaluate:
+    """What a path leads to, in one call: most of what templates ask for."""
+
+    def follow(scope: Scope) -> object:
+        value = scope.roots.get(root, MISSING)
+        for name in names:
+            # look_up's first case, without a call.
+            value = cast("dict[str, object]", value).get(name, MISSING) if type(value) is dict else look_up(value, name)
+        return value
+
+    return follow
 
 
 def _there(value: object) -> object:

@@ -56,8 +56,9 @@ def match_row(index: Index, event: Event, change: RowChange, row_id: str, record
         "timestamp": format_time(event.time),
         "event": _event_facts(event),
     }
-    hit = frozenset(changed)
-    listening = [each for each in definitions if not each.only_if_changed or not hit.isdisjoint(each.only_if_changed)]
+    listening = [
+        each for each in definitions if not each.only_if_changed or not each.only_if_changed.isdisjoint(changed)
+    ]
     return _fire(listening, event, type, trigger, record_key, location)
 
 
@@ -191,7 +192,15 @@ def _ordering_key(definition: Definition, scope: Scope) -> str:
 
 
 def _cause(event: Event, type: str, location: Location) -> Mapping[str, str | int | datetime]:
-    return {"id": event.id, "source": event.source, "type": type, **location._asdict(), "time": event.time}
+    return {
+        "id": event.id,
+        "source": event.source,
+        "type": type,
+        "topic": location.topic,
+        "partition": location.partition,
+        "offset": location.offset,
+        "time": event.time,
+    }
 
 
 def _job(

@@ -1,6 +1,7 @@
 """The service with what its runs reach outside: connections end when it does."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 from headrace.service import Loop, Service
 
@@ -36,5 +37,7 @@ class ConnectedService:
         self._inner.stop()
 
     async def _close(self) -> None:
-        for close in self._closes:
-            await close()
+        # One that raises must not leave the others open; what it raised is raised once all had their turn.
+        async with AsyncExitStack() as left:
+            for close in reversed(self._closes):
+                left.push_async_callback(close)

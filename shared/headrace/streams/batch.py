@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
@@ -13,6 +12,7 @@ from headrace.streams.commit_metadata import CommitPoint
 from headrace.streams.config import GroupMemory, StreamConfig, consumer_properties, producer_properties
 from headrace.streams.errors import Unavailable
 from headrace.streams.intake import Intake
+from headrace.streams.memory import CommittedPartitions, patiently
 from headrace.streams.records import Outcome, Outgoing, Partition, Record
 from headrace.streams.transactions import DeadLetter, Epoch, TransactionCycle
 
@@ -23,11 +23,6 @@ It may be called again with the same records, whole or in parts, so its effects 
 Unavailable when a platform part is away; anything else it raises is a bug, and costs only the record that provokes it.
 """
 
-_T = TypeVar("_T")
-
-UNAVAILABLE_WAIT_S = 1.0
-"""Between tries while a platform part is away: soon enough to resume by itself, rare enough not to add load."""
-
 
 class BatchProcessor:
     """Runs a handler over a stream: every outcome is produced, and its offset committed, exactly once."""
@@ -36,16 +31,15 @@ class BatchProcessor:
         self._config = config
         self._handler = handler
         self._dead_letter = dead_letter
-        self._memory = memory
-        self._remembered: frozenset[Partition] = frozenset()
         self._stop = threading.Event()
+        self._committed = CommittedPartitions(memory, self._stop)
         self._busy_since: float | None = None
         self._log = structlog.get_logger().bind(group=config.group)
         self._intake = Intake(
             Consumer(consumer_properties(config)),
             config.group,
             config.topics,
-            lambda partition: partition in self._remembered,
+            self._committed.__contains__,
             capacity=4 * config.max_batch,
             capacity_bytes=4 * config.max_batch_bytes,
         )
@@ -74,7 +68,7 @@ class BatchProcessor:
 
     def run(self) -> None:
         """Runs until `stop`; raises StreamFailed when the stream cannot go on."""
-        self._remembered = self._patiently(self._memory.known) or frozenset()
+        self._committed.load()
         self._cycle.prepare()
         if self._stop.is_set():
             return
@@ -98,14 +92,14 @@ class BatchProcessor:
                 Outcome(record, epoch, made) for (record, epoch), made in zip(batch.records, outputs, strict=True)
             ]
             if self._cycle.commit(outcomes, BatchProgress(batch.positions)):
-                self._remember(frozenset(self._cycle.reached))
+                self._committed.add(self._cycle.reached)
         self._busy_since = None
 
     def _handle(self, records: Sequence[Record]) -> Sequence[Sequence[Outgoing]] | None:
         """The handler's outputs, however long a platform part is away; None if it was asked to stop meanwhile."""
         metrics.BATCH_RECORDS.observe(len(records))
         began = time.perf_counter()
-        outputs = self._patiently(lambda: self._isolating(records))
+        outputs = patiently(lambda: self._isolating(records), self._stop, self._not_busy)
         metrics.HANDLER_SECONDS.observe(time.perf_counter() - began)
         return outputs
 
@@ -124,22 +118,8 @@ class BatchProcessor:
         middle = len(records) // 2
         return [*self._isolating(records[:middle]), *self._isolating(records[middle:])]
 
-    def _remember(self, partitions: frozenset[Partition]) -> None:
-        new = partitions - self._remembered
-        if new:
-            self._patiently(lambda: self._memory.remember(new))
-            self._remembered |= new
-
-    def _patiently(self, call: Callable[[], _T]) -> _T | None:
-        while True:
-            try:
-                return call()
-            except Unavailable as away:
-                metrics.UNAVAILABLE.inc()
-                self._log.warning("platform part away, intake stopped", reason=str(away))
-                self._busy_since = None
-                if self._stop.wait(UNAVAILABLE_WAIT_S):
-                    return None
+    def _not_busy(self) -> None:
+        self._busy_since = None
 
 
 class BatchProgress:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
@@ -18,10 +17,10 @@ from confluent_kafka import Consumer, Producer
 from headrace.streams import metrics
 from headrace.streams.commit_metadata import CommitPoint
 from headrace.streams.config import GroupMemory, StreamConfig, SuspectMemory, consumer_properties, producer_properties
-from headrace.streams.dispatch import RESUME_AFTER_S, Dispatcher
-from headrace.streams.errors import Unavailable
+from headrace.streams.dispatch import Dispatcher
 from headrace.streams.intake import Intake
 from headrace.streams.ledgers import Ledgers
+from headrace.streams.memory import CommittedPartitions
 from headrace.streams.outbox import Outbox, Taken
 from headrace.streams.quarantine import Quarantine
 from headrace.streams.records import Outcome, Partition
@@ -43,8 +42,6 @@ REVOKE_GRACE_S = 1.0
 DRAIN_S = 10.0
 """The same when the process ends: within the 30 s that an orchestrator of containers leaves by default."""
 
-_T = TypeVar("_T")
-
 
 class ConcurrentProcessor:
     """Runs a handler over a stream, one record a call: every outcome is produced, and its offset committed, once.
@@ -63,10 +60,9 @@ class ConcurrentProcessor:
         run_in_loop: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
         self._config = config
-        self._memory = memory
         self._run_in_loop = run_in_loop
-        self._remembered: frozenset[Partition] = frozenset()
         self._stop = threading.Event()
+        self._committed_before = CommittedPartitions(memory, self._stop)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_pump_due = False
@@ -87,7 +83,7 @@ class ConcurrentProcessor:
             Consumer(consumer_properties(config)),
             config.group,
             config.topics,
-            lambda partition: partition in self._remembered,
+            self._committed_before.__contains__,
             # Twice what may be in flight: a buffer that fills up pauses, and a pause throws away what the client has
             # fetched ahead. With a quarter of it work A was a quarter slower.
             capacity=2 * config.max_in_flight,
@@ -121,7 +117,7 @@ class ConcurrentProcessor:
 
     def run(self) -> None:
         """Runs until `stop`; raises StreamFailed when the stream cannot go on."""
-        self._remembered = self._patiently(self._memory.known) or frozenset()
+        self._committed_before.load()
         self._cycle.prepare()
         if not self._stop.is_set():
             self._run_in_loop(self._main())
@@ -317,10 +313,7 @@ class ConcurrentProcessor:
         if outcomes:
             metrics.BATCH_RECORDS.observe(len(outcomes))
         is_decided = self._cycle.commit(outcomes, self._ledgers)
-        new = frozenset(self._cycle.reached) - self._remembered
-        if new:
-            self._patiently(lambda: self._memory.remember(new))
-            self._remembered |= new
+        self._committed_before.add(self._cycle.reached)
         return is_decided
 
     def _committed(self, taken: Taken, is_decided: bool) -> None:
@@ -332,13 +325,3 @@ class ConcurrentProcessor:
         if self._ledgers.have_moved:
             self._outbox.nudge()
         self._pump_soon()
-
-    def _patiently(self, call: Callable[[], _T]) -> _T | None:
-        while True:
-            try:
-                return call()
-            except Unavailable as away:
-                metrics.UNAVAILABLE.inc()
-                self._log.warning("platform part away", reason=str(away))
-                if self._stop.wait(RESUME_AFTER_S):
-                    return None

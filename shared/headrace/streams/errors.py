@@ -1,5 +1,7 @@
 """What the runtime raises, and what a handler may raise."""
 
+from confluent_kafka import KafkaError
+
 
 class Unavailable(Exception):
     """A handler raises it when a platform part (MongoDB) is away: the batch is kept and handled again later.
@@ -21,3 +23,15 @@ class OffsetsLost(StreamFailed):
             f"before. It does not choose by itself. Choose: `headrace groups reset {group} --to-earliest` reads all "
             f"that is retained again; `headrace groups reset {group} --to-latest` passes by what came meanwhile."
         )
+
+
+HOPELESS = frozenset(
+    (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.UNSUPPORTED_ASSIGNOR,
+    )
+)
+"""Errors that no waiting mends: the operator must."""

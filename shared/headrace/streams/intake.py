@@ -8,28 +8,23 @@ offsets) this thread takes for them.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.streams import metrics
 from headrace.streams.commit_metadata import CommitPoint, decode
-from headrace.streams.errors import OffsetsLost, StreamFailed
-from headrace.streams.offsets import committed
+from headrace.streams.errors import HOPELESS, OffsetsLost, StreamFailed
+from headrace.streams.listener import Listener, NoListener
+from headrace.streams.offsets import COMMITTED_TIMEOUT_S, committed, committed_at_last
 from headrace.streams.records import Partition, Record, read_message
 
 POLL_WAIT_S = 0.1
 """How long a poll waits: bounds how late a request or a stop is noticed; a record ends the wait at once."""
-
-COMMITTED_TIMEOUT_S = 15.0
-"""An offset under an open transaction is told once that has ended: transaction.timeout.ms (3 s) and the clean-up."""
-
-ASSIGN_TIMEOUT_S = 240.0
-"""How long an assignment waits for its offsets. Past max.poll.interval.ms (300 s) we would be thrown out anyway."""
 
 REVOKE_WAIT_S = 5.0
 """How long a revocation waits for a transaction under way; far below max.poll.interval.ms (300 s)."""
@@ -45,45 +40,6 @@ class Batch(NamedTuple):
     records: list[tuple[Record, int]]
     positions: dict[Partition, tuple[int, int]]
     """(epoch, position) by partition."""
-
-
-class Listener(Protocol):
-    """Is told by the polling thread, in that thread, what becomes of partitions."""
-
-    def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
-        """A partition came, and will be read from the committed point on; None: from its beginning."""
-        ...
-
-    def revoking(self, partitions: Mapping[Partition, int], wait_s: float) -> None:
-        """These partitions, with their epochs, are about to be given away: the last moment to commit for them.
-
-        Returns within `wait_s`; `lost` follows.
-        """
-        ...
-
-    def lost(self, partitions: Mapping[Partition, int]) -> None:
-        """These partitions, with their epochs, are no longer ours."""
-        ...
-
-    def available(self) -> None:
-        """`take` has something to give, or to raise."""
-        ...
-
-
-class NoListener:
-    """For who only takes."""
-
-    def assigned(self, partition: Partition, epoch: int, committed: CommitPoint | None) -> None:
-        """Nothing."""
-
-    def revoking(self, partitions: Mapping[Partition, int], wait_s: float) -> None:
-        """Nothing."""
-
-    def lost(self, partitions: Mapping[Partition, int]) -> None:
-        """Nothing."""
-
-    def available(self) -> None:
-        """Nothing."""
 
 
 class Intake:
@@ -204,7 +160,7 @@ class Intake:
             while not self._stopping.is_set():
                 self._serve_requests()
                 self._read()
-                self.last_beat = time.monotonic()
+                self._beat()
         except StreamFailed as failure:
             self._fail(failure)
         except KafkaException as error:
@@ -259,7 +215,7 @@ class Intake:
             return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
-        if error.fatal() or error.code() in _HOPELESS:
+        if error.fatal() or error.code() in HOPELESS:
             raise StreamFailed(f"reading from Kafka failed: {error}")
         self._log.warning("kafka consumer", error=str(error))
         return None
@@ -314,23 +270,8 @@ class Intake:
             except KafkaException as error:
                 answer.set_exception(error)
 
-    def _committed_at_last(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The committed offsets, though the coordinator be away for a while."""
-        deadline = time.monotonic() + ASSIGN_TIMEOUT_S
-        while True:
-            try:
-                return committed(consumer, partitions, COMMITTED_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise StreamFailed(
-                        f"the committed offsets of group {self._group} cannot be read: {error.args[0]}. If Kafka is "
-                        "well, a transaction of a worker that is gone may hold them back: start that slot once"
-                    ) from None
-                self._log.warning("committed offsets not known yet", error=str(error.args[0]))
-                self.last_beat = time.monotonic()
-
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        offsets = self._committed_at_last(consumer, partitions)
+        offsets = committed_at_last(consumer, self._group, partitions, self._beat)
         for found in offsets:
             if found.error is not None:
                 raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
@@ -373,6 +314,9 @@ class Intake:
         self._listener.lost(gone)
         self._log.warning("partitions lost", partitions=_names(partitions))
 
+    def _beat(self) -> None:
+        self.last_beat = time.monotonic()
+
     def _with_epochs(self, partitions: list[TopicPartition]) -> dict[Partition, int]:
         named = ((found.topic, found.partition) for found in partitions)
         return {partition: self._epochs[partition] for partition in named if partition in self._epochs}
@@ -392,34 +336,6 @@ class Intake:
             self._idle = {partition: held for partition, held in self._idle.items() if partition not in gone}
             self._buffer = deque(item for item in self._buffer if item[0][:2] not in gone)
             self._bytes = sum(_size(record) for record, _ in self._buffer)
-
-
-_HOPELESS = frozenset(
-    (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.UNSUPPORTED_VERSION,
-        KafkaError.UNSUPPORTED_ASSIGNOR,
-    )
-)
-"""Errors that no waiting mends: the operator must."""
-
-
-_PASSING = frozenset(
-    (
-        KafkaError._TIMED_OUT,  # pyright: ignore[reportPrivateUsage]
-        KafkaError._WAIT_COORD,  # pyright: ignore[reportPrivateUsage]
-        KafkaError._TRANSPORT,  # pyright: ignore[reportPrivateUsage]
-        KafkaError._ALL_BROKERS_DOWN,  # pyright: ignore[reportPrivateUsage]
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.REQUEST_TIMED_OUT,
-    )
-)
-"""Errors that go when the coordinator is back, or a transaction has ended."""
 
 
 def _point(found: TopicPartition) -> CommitPoint:

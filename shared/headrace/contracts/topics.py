@@ -43,7 +43,8 @@ JOBS: dict[Priority, Topic] = {
     for priority in PRIORITIES
 }
 RETRIES: dict[float, Topic] = {
-    5.0: Topic("jobs.retry.5s", "as the job", "Job, the next segment of its run", partitioned_as="jobs"),
+    delay: Topic(f"jobs.retry.{name}", "as the job", "Job, the next segment of its run", partitioned_as="jobs")
+    for delay, name in ((5.0, "5s"), (60.0, "1m"), (600.0, "10m"))
 }
 """By the seconds that a job waits there, from its append time on."""
 DEAD_LETTERS = Topic(
@@ -52,10 +53,11 @@ DEAD_LETTERS = Topic(
     "pointer, reason, first 64 KB of the bytes",
     retention_ms=30 * DAY_MS,
 )
+TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), TIMERS, DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -1,0 +1,76 @@
+"""A parked run goes on: what a timer or a wait puts on the jobs topic.
+
+It carries no trigger: a run that parks has left its job in its journal, which whoever resumes it reads anyway.
+"""
+
+from datetime import datetime
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headrace.contracts.cloudevents import Location
+from headrace.contracts.errors import ContractError
+from headrace.contracts.jobs import Priority, job_key
+from headrace.contracts.validation import explain
+
+RESUMES_HEADER = "headrace_resumes"
+"""Tells a resumption from a job, which is on the same topics, before either is read."""
+
+
+class Resumption(BaseModel):
+    """The run `run_id` goes on with `segment`. `source` is its event's place in Kafka, by which its owner is judged."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = 1
+    run_id: str
+    app: str
+    automation: str
+    source: Location
+    generation: int
+    segment: int
+    key: str
+    """The ordering key of the run's job."""
+    priority: Priority
+
+    @property
+    def record_key(self) -> bytes:
+        """The key of its record on the jobs topic: it is in the partition of the run's first job."""
+        return job_key(self.app, self.automation, self.key).encode()
+
+
+class Timer(BaseModel):
+    """At `due` its resumption is to be put on the jobs topic of its priority. The record's key is the run's id: a run
+    waits for one moment at a time."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = 1
+    due: datetime
+    resumes: Resumption
+
+
+def write_resumption(resumption: Resumption) -> bytes:
+    """The value of its record on the jobs topic; the record has the header RESUMES_HEADER."""
+    return orjson.dumps(resumption.model_dump())
+
+
+def read_resumption(value: bytes | None) -> Resumption:
+    """The resumption in a record's value; raises ContractError."""
+    try:
+        return Resumption.model_validate_json(value or b"")
+    except ValidationError as error:
+        raise ContractError(*explain(error, "resumption")) from None
+
+
+def write_timer(timer: Timer) -> bytes:
+    """The value of its record on the timers topic."""
+    return orjson.dumps(timer.model_dump(), option=orjson.OPT_UTC_Z)
+
+
+def read_timer(value: bytes) -> Timer:
+    """The timer in a record's value; raises ContractError."""
+    try:
+        return Timer.model_validate_json(value)
+    except ValidationError as error:
+        raise ContractError(*explain(error, "timer")) from None

@@ -31,6 +31,7 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         scripts=scripts,
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
+        retry_tiers=tuple(settings.tiers),
     )
     runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
     config = stream_config(settings, NAME, MAX_BATCH)

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     kafka_ssl_key_location: Path | None = None
     kafka_ssl_key_password: SecretStr | None = None
 
+    retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
+    """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""
+
     allow_private_hosts: bool = False
     """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""
 
@@ -85,6 +88,18 @@ class Settings(BaseSettings):
         }
 
     @property
+    def tiers(self) -> dict[float, str]:
+        """The retry tiers: seconds to name, ascending."""
+        names = self.retry_tiers.split(",")
+        tiers = {float(name[:-1]) * _UNITS[name[-1]]: name for name in names}
+        if len(tiers) < len(names) or list(tiers) != sorted(tiers) or min(tiers) <= 0 or max(tiers) > _MOST_TIER_S:
+            raise SettingsError(
+                f"HEADRACE_RETRY_TIERS: {self.retry_tiers} are not ascending durations of at most a day, such as "
+                "5s,1m,10m"
+            )
+        return tiers
+
+    @property
     def mongodb(self) -> str:
         """The MongoDB connection string, in clear: for the driver only, never for a log."""
         if self.mongodb_uri is None:
@@ -95,6 +110,12 @@ class Settings(BaseSettings):
     def rows_database(self) -> str:
         """The database of the apps' rows; the runs' is named by `prefix` itself."""
         return f"{self.prefix}_rows"
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+_MOST_TIER_S = _UNITS["d"]
+"""A job in a tier is kept as long as its topic's retention; a day is far below it."""
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

@@ -38,6 +38,7 @@ from headrace.engine import (
     RowQuery,
     Started,
 )
+from headrace.engine.decisions import DeadLetter, Park
 from headrace.engine.entries import joined
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
@@ -261,8 +262,10 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
         if ends in leaving.uncommitted:
             continue
         course.outcomes.append(outcome)
-        gave_up += outcome.gave_up_on is not None
-        if not outcome.is_handed_over and (outcome.gave_up_on is None or gave_up == tries):
+        if isinstance(outcome.decision, Park):
+            world.time = max(world.time, (outcome.decision.until - AT).total_seconds())
+        gave_up += isinstance(outcome.decision, DeadLetter)
+        if outcome.decision is None or (isinstance(outcome.decision, DeadLetter) and gave_up == tries):
             return course
         job = read_job(next_segment(job))
     raise AssertionError(f"resumed {RESUMES} times and at no end")

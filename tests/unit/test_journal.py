@@ -39,6 +39,7 @@ from headrace.engine import (
     Started,
     compile_plan,
 )
+from headrace.engine.decisions import HandOver
 from headrace.engine.verbatim import dumps, loads
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
@@ -224,11 +225,11 @@ async def test_a_run_asked_to_leave_goes_on_in_its_next_segment_and_publishes_on
     world = World()
     asked = iter([False] * 6 + [True] * 100)
     first = await execute(world, leave=lambda: next(asked))
-    assert first.is_handed_over
+    assert isinstance(first.decision, HandOver)
     assert (first.record["status"], first.record["sequence"]) == ("retrying", 1)
     job = read_job(next_segment(JOB))
     second = await execute(world, job)
-    assert not second.is_handed_over
+    assert second.decision is None
     assert (second.record["status"], second.record["sequence"]) == ("success", 3)
     assert len([*first.publications, *second.publications]) == 1
     assert [path for path, _ in world.requests] == ["ask", "tell", "once"]

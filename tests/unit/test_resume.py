@@ -30,6 +30,7 @@ from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import next_segment, read_job
 from headrace.contracts.runs import read_run
 from headrace.engine import Claim, Journal, Plan, PlatformUnavailable, compile_plan, encode_record, uses
+from headrace.engine.decisions import DeadLetter
 from headrace.engine.steps import STEPS
 from headrace.storage.appends import ENTRY_BYTES
 
@@ -72,6 +73,7 @@ LEAVES = st.one_of(
     VALUES.map(lambda value: {"collect": value}),
     VALUES.map(lambda value: {"call": {"automation": "other", "fields": {"v": value}, "wait": False}}),
     st.just({"delay": {"for": "1s"}}),
+    st.just({"delay": {"for": "1m"}}),
 )
 FAILURES = st.one_of(
     st.just({"use": "log", "with": {"text": "{{ 1 / 0 }}"}}),
@@ -338,7 +340,8 @@ async def test_what_a_strand_gave_up_on_is_what_the_dead_letter_says() -> None:
         }
     ]
     outcome = await execute(World(), plan_of(steps))
-    assert (outcome.gave_up_on or {}).get("type") == "http_status"
+    assert isinstance(outcome.decision, DeadLetter)
+    assert outcome.decision.error["type"] == "http_status"
 
 
 async def test_a_loop_that_is_tried_again_does_again_what_failed_in_it_and_nothing_else() -> None:

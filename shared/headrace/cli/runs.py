@@ -16,6 +16,7 @@ from headrace.cli.output import (
     print_facts,
     print_json,
     print_lines,
+    print_table,
     shown,
     with_storage,
 )
@@ -77,11 +78,19 @@ def show(
     if as_json:
         print_json(run)
         return
-    print_facts({name: value for name, value in run.items() if name != "steps"})
+    print_facts({name: value for name, value in run.items() if name not in ("steps", "retries")})
     tree = Tree("steps")
     for step in run["steps"]:
         _add(tree, step)
     console.print(tree)
+    if run.get("retries"):
+        columns = ("attempt", "failed at", "step", "error", "went on at")
+        print_table(columns, [_rung(each) for each in run["retries"]])
+
+
+def _rung(retried: dict[str, Any]) -> tuple[object, ...]:
+    error = f"{retried['error_type']}: {retried['message']}"
+    return retried["attempt"], retried["failed_at"], retried["step"], error, retried["due"]
 
 
 async def _find(storage: Storage, asked: str) -> dict[str, Any] | None:

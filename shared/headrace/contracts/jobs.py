@@ -42,6 +42,19 @@ class Parent(BaseModel):
     depth: int = 1
 
 
+class Retried(BaseModel):
+    """A failure after which the run left for a retry tier: `attempt` is the one that failed, `due` when it goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int
+    step: str
+    error_type: str
+    message: str
+    failed_at: datetime
+    due: datetime
+
+
 class Job(BaseModel):
     """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings."""
 
@@ -63,6 +76,8 @@ class Job(BaseModel):
     parent: Parent | None = None
     user: dict[str, object] | None = None
     """Who started it by hand."""
+    retries: tuple[Retried, ...] = ()
+    """How the run came to its `attempt`: one for each before it."""
 
 
 def read_job(value: bytes | None) -> Job:
@@ -79,7 +94,18 @@ def read_job(value: bytes | None) -> Job:
 
 def next_segment(job: Job) -> bytes:
     """The value of the job that goes on with the run where this one leaves it."""
-    return orjson.dumps(job.model_copy(update={"segment": job.segment + 1}).model_dump(), option=orjson.OPT_UTC_Z)
+    return write_job(job.model_copy(update={"segment": job.segment + 1}))
+
+
+def next_attempt(job: Job, retried: Retried) -> bytes:
+    """The value of the job that tries again what failed."""
+    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried)}
+    return write_job(job.model_copy(update=after))
+
+
+def write_job(job: Job) -> bytes:
+    """The job as a record's value."""
+    return orjson.dumps(job.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
 def run_id(app: str, automation: str, event: Event) -> str:

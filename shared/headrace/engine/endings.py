@@ -4,19 +4,29 @@ from collections.abc import Mapping
 from typing import Literal
 
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult, StepStatus
+from headrace.engine.decisions import Decision, GaveUp, HandOver, Park, Retry
 from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.plan import PlannedAwaiting, PlannedStep, PlannedStub
 from headrace.engine.run import Run
 
-Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "replayed", "halted"]
+Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "parked", "replayed", "halted"]
 """Why a run, or a list of steps in it, ends before its last step.
 
 `handed_over`: the run goes on later, in another segment. `gave_up`: a step failed that is worth another try later.
-`replayed`: all that the journal knows of a step that ran out of its time is done again. `halted`: a strand beside this
-one has ended the run.
+`parked`: a step waits for longer than a worker is held for. `replayed`: all that the journal knows of a step that ran
+out of its time is done again. `halted`: a strand beside this one has ended the run.
 """
 
-_GRAVEST: tuple[Ending, ...] = ("error", "stopped", "gave_up", "timed_out", "handed_over", "replayed", "halted")
+_GRAVEST: tuple[Ending, ...] = (
+    "error",
+    "stopped",
+    "gave_up",
+    "timed_out",
+    "handed_over",
+    "parked",
+    "replayed",
+    "halted",
+)
 
 _STATUSES: Mapping[str, StepStatus] = {
     "max_iterations": "max_iterations",
@@ -38,10 +48,10 @@ def failed(run: Run, step: PlannedStep, result: StepResult, error: StepError) ->
     result["status"] = "timed_out" if isinstance(error, StepTimeout) else _STATUSES.get(error.type, "error")
     result["error"] = info
     finished(run, step, result, {**(error.outputs or {}), "success": False, "error": info})
-    return after_failure(run, step, info)
+    return after_failure(run, step, info, error.retry_after)
 
 
-def after_failure(run: Run, step: PlannedStep, error: ErrorInfo) -> Ending | None:
+def after_failure(run: Run, step: PlannedStep, error: ErrorInfo, retry_after: float | None = None) -> Ending | None:
     """Counts the failure, and says what the step's policy makes of it.
 
     By default what may pass, of a call to others, is tried again later. A call that is made at most once never is: the
@@ -58,7 +68,7 @@ def after_failure(run: Run, step: PlannedStep, error: ErrorInfo) -> Ending | Non
         return None
     if policy == "stop" or is_made_once:
         return "error"
-    run.gave_up_on = error
+    run.gave_up_on = GaveUp(step.path, error, retry_after)
     return "gave_up"
 
 
@@ -104,12 +114,14 @@ def step_status(ending: Ending) -> StepStatus | None:
     return "error" if ending == "gave_up" else None
 
 
-def run_status(run: Run, ending: Ending | None) -> RunStatus:
-    """The status of a run that ended so."""
-    if ending == "handed_over":
-        return "retrying"
-    if ending == "gave_up":
-        return "dead_lettered"
+def run_status(run: Run, ending: Ending | None, decision: Decision | None) -> RunStatus:
+    """The status of a run that ended so; `decision` where it is not at its end."""
+    if decision is not None:
+        return (
+            "waiting"
+            if isinstance(decision, Park)
+            else ("retrying" if isinstance(decision, HandOver | Retry) else "dead_lettered")
+        )
     if ending == "timed_out":
         return "timed_out"
     if run.first_error is not None:

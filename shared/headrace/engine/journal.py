@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
+from headrace.contracts.jobs import Job
 from headrace.contracts.runs import StepResult
 from headrace.engine.entries import PIECE_BYTES, joined, pieces
 from headrace.engine.errors import PlatformUnavailable
@@ -54,6 +55,8 @@ class Journal:
         self._failure: Exception | None = None
         self._rows_written: set[str] = set()
         self._started_at: datetime | None = None
+        self.job: Job | None = None
+        """The job of the segment in which the run last parked."""
         self.has_ended = False
         """Whether a strand has ended the whole run: those beside it begin no further step."""
         for entry in joined(entries):
@@ -108,6 +111,11 @@ class Journal:
         """A strand has ended the whole run; it goes with the next entry."""
         self.has_ended = True
         self._pending.append({"key": "", "end": True})
+
+    def note_job(self, job: Job) -> None:
+        """What whoever resumes the run goes on with; it goes with the next entry."""
+        self.job = job
+        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
 
     async def announce(self, key: str) -> None:
         """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -203,6 +211,9 @@ class Journal:
         for item in cast("list[dict[str, object]]", entry["items"]):
             key = str(item["key"])
             before = self._known.get(key, Noted())
+            if "job" in item:
+                self.job = Job.model_validate(item["job"])
+                continue
             if "end" in item:
                 self.has_ended = True
                 continue

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import cast
 
 from headrace.contracts.automation.values import LONGEST_S, seconds
 from headrace.contracts.cloudevents import Event, event_headers
@@ -10,10 +11,13 @@ from headrace.contracts.reserved import CALLED, Start
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
 from headrace.engine.attempts import attempt
+from headrace.engine.decisions import Park
 from headrace.engine.endings import Ending, cut_off, finished
 from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.journal import Noted
 from headrace.engine.plain import dumps
 from headrace.engine.plan import (
+    LONGEST_PAUSE_S,
     PlannedAwaiting,
     PlannedCall,
     PlannedCollect,
@@ -27,9 +31,6 @@ from headrace.engine.plan import (
 from headrace.engine.publications import Publication
 from headrace.engine.run import Run
 from headrace.language.values import to_text, to_time
-
-LONGEST_PAUSE_S = 5.0
-"""A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
 
 
 def do_pure(run: Run, step: PlannedPure, result: StepResult) -> None:
@@ -137,14 +138,33 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
     finished(run, step, result, {"success": True, "automation": f"{job.app}/{step.automation}", "run_id": child})
 
 
-async def do_delay(run: Run, step: PlannedDelay, result: StepResult, began: float) -> Ending | None:
-    """Lets a short time pass; a longer one would park the run."""
-    until = end_of(run, step)
-    result["inputs"] = {"until": until}
+async def do_delay(
+    run: Run, step: PlannedDelay, result: StepResult, began: float, noted: Noted | None
+) -> Ending | None:
+    """Lets a short time pass, or what is left of a longer one; for that the run parks."""
     clock = run.ports.clock
-    pause = (until - clock.now()).total_seconds()
+    if noted is None:
+        until, gives_up_at = end_of(run, step), None
+        if step.timeout is not None and clock.now() + timedelta(seconds=step.timeout) < until:
+            gives_up_at = clock.now() + timedelta(seconds=step.timeout)
+    else:
+        until, gives_up_at = cast("tuple[datetime, datetime | None]", noted.decision)
+    result["inputs"] = {"until": until}
+    wakes_at = gives_up_at or until
+    pause = (wakes_at - clock.now()).total_seconds()
     if pause > LONGEST_PAUSE_S:
-        raise cannot_park(f"a delay of more than {LONGEST_PAUSE_S:g} s")
+        if run.journal is None:
+            raise StepError(
+                "cannot_park",
+                f"a delay of more than {LONGEST_PAUSE_S:g} s is waited for by the services only; give the step a stub",
+            )
+        if noted is None:
+            run.journal.note_decision(run.key, (until, gives_up_at))
+        run.park(Park(wakes_at, step.path))
+        return "parked"
+    if noted is not None and gives_up_at is not None:
+        await clock.sleep(max(0.0, pause))
+        raise StepTimeout(step.timeout or 0.0)
     if pause > 0:
         left = run.deadline - clock.perf()
         own = None if step.timeout is None else began + step.timeout - clock.perf()

@@ -240,3 +240,5 @@ class Ports:
     prefix: str = "headrace"
     allow_private_hosts: bool = False
     tokens: TokenCache = field(default_factory=TokenCache)
+    retry_tiers: tuple[float, ...] = ()
+    """Seconds, ascending: where a run waits after each attempt that failed. Without one it is a dead letter at once."""

@@ -131,7 +131,13 @@ JOB: dict[str, Any] = {
 
 
 def test_a_job_is_read_as_it_was_made() -> None:
-    assert read_job(orjson.dumps(JOB)).model_dump(mode="json") == {**JOB, "replay": "", "parent": None, "user": None}
+    assert read_job(orjson.dumps(JOB)).model_dump(mode="json") == {
+        **JOB,
+        "replay": "",
+        "depth": 0,
+        "parent": None,
+        "user": None,
+    }
     assert job_key("shop", "a", "UA/1") == "shop/a/UA/1"
 
 

@@ -13,7 +13,7 @@ from headrace.contracts.cloudevents import Location
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, read_job
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, read_resumption
-from headrace.contracts.runs import RunStatus
+from headrace.contracts.runs import FINAL_STATUSES, RunStatus
 from headrace.contracts.topics import RUNS
 from headrace.engine import (
     Claim,
@@ -27,11 +27,13 @@ from headrace.engine import (
     Started,
     StepCrashed,
     encode_record,
+    end_of,
 )
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record, Turn, Unavailable
 from services.orchestrator.continuations import Continuations
+from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans, UnusablePlan
 
 RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
@@ -62,11 +64,14 @@ class JobRunner:
         orchestrator: Orchestrator,
         heads: RunHeads,
         dead_letter: DeadLetterWriter,
+        listeners: Listeners,
     ) -> None:
         self._plans = plans
         self._orchestrator = orchestrator
         self._heads = heads
         self._dead_letter = dead_letter
+        self._listeners = listeners
+        self._prefix = settings.prefix
         self._runs = RUNS.full_name(settings.prefix)
         self._next = Continuations(settings, dead_letter)
         # Looked up once: a label's look-up takes a lock, and as long as the increment.
@@ -171,7 +176,11 @@ class JobRunner:
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]
-        made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in outcome.publications]
+        publications = outcome.publications
+        status = outcome.record["status"]
+        if status in FINAL_STATUSES and self._listeners.hear(job.app, job.automation, status):
+            publications = (*publications, end_of(outcome.record, job, self._prefix))
+        made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:
             made.append(self._next(job, record, outcome.decision))
         return made

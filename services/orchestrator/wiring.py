@@ -3,6 +3,7 @@
 from headrace.apps import load_apps
 from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
 from headrace.engine.sql.pools import SqlPools
+from headrace.following import Following
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
@@ -10,6 +11,7 @@ from headrace.storage import AppDatabases, Storage
 from headrace.streams import ConcurrentProcessor, GroupMemory
 from services.orchestrator.connected import ConnectedService
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans
 
 NAME = "orchestrator"
@@ -33,7 +35,9 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         allow_private_hosts=settings.allow_private_hosts,
         retry_tiers=tuple(settings.tiers),
     )
-    runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
+    plans, listeners = Plans(storage.automations), Listeners()
+    runner = JobRunner(settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners)
     config = stream_config(settings, NAME, MAX_BATCH)
     processor = ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
-    return ConnectedService(processor, loop, (http.close, sql.close, mongodb.close, scripts.close))
+    following = Following(NAME, settings, processor, listeners.apply)
+    return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))

@@ -1,4 +1,4 @@
-"""Makes automations live: saved in MongoDB, published to Kafka, known to every living matcher."""
+"""Makes automations live: saved in MongoDB, published to Kafka, known to every living process that follows them."""
 
 import asyncio
 import time
@@ -9,24 +9,24 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headrace.contracts.automation import Automation, LiveAutomation
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import check, encoded
-from headrace.installation import group_name
+from headrace.installation import FOLLOWERS, follower_group, group_name
 from headrace.settings import Settings
 from headrace.storage import Saved, Storage
 from headrace.streams.admin import committed_offsets, member_client_ids
 from headrace.streams.config import MAX_MESSAGE_BYTES
 
 LIVE_TIMEOUT_S = 20.0
-"""A matcher commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
+"""A follower commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
 
 _POLL_S = 0.1
 
 
 class NotLive(Exception):
-    """Saved and published, but a matcher did not take it up in time; applying again is safe."""
+    """Saved and published, but a service did not take it up in time; applying again is safe."""
 
 
 async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
-    """Saves and publishes; returns when every living matcher has all of them.
+    """Saves and publishes; returns when every living matcher and orchestrator has all of them.
 
     Idempotent: the same document again makes no version, but is published again in case an earlier try was cut short.
     Raises LanguageError and DocumentError (then nothing was saved), PlatformUnavailable, NotLive.
@@ -35,7 +35,7 @@ async def apply(settings: Settings, storage: Storage, automations: Sequence[Auto
         check(automation)
     saved = [await storage.automations.save(automation, by) for automation in automations]
     ends = _publish(settings, [each.live for each in saved])
-    await _wait_for_matchers(settings, ends)
+    await _wait_for_followers(settings, ends)
     return saved
 
 
@@ -68,24 +68,25 @@ def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, in
     return ends
 
 
-async def _wait_for_matchers(settings: Settings, ends: dict[int, int]) -> None:
-    topic = AUTOMATIONS.full_name(settings.prefix)
+async def _wait_for_followers(settings: Settings, ends: dict[int, int]) -> None:
     deadline = time.monotonic() + LIVE_TIMEOUT_S
-    while True:
-        clients = member_client_ids(settings.kafka, group_name(settings, "trigger_matcher"))
-        behind = [
-            slot for slot in {client.rpartition("-")[2] for client in clients} if not _has(settings, topic, slot, ends)
-        ]
-        if not behind:
-            return
-        if time.monotonic() > deadline:
-            raise NotLive(
-                f"saved and published, but trigger_matcher {', '.join(sorted(behind))} has not taken it up within "
-                f"{LIVE_TIMEOUT_S:.0f} s: look at its log, then apply again"
-            )
-        await asyncio.sleep(_POLL_S)
+    for service in FOLLOWERS:
+        while behind := _behind(settings, service, ends):
+            if time.monotonic() > deadline:
+                raise NotLive(
+                    f"saved and published, but {service} {', '.join(behind)} has not taken it up within "
+                    f"{LIVE_TIMEOUT_S:.0f} s: look at its log, then apply again"
+                )
+            await asyncio.sleep(_POLL_S)
 
 
-def _has(settings: Settings, topic: str, slot: str, ends: dict[int, int]) -> bool:
-    positions = committed_offsets(settings.kafka, f"{settings.prefix}-automations-{slot}", topic)
+def _behind(settings: Settings, service: str, ends: dict[int, int]) -> list[str]:
+    """The slots of the service's living processes that do not know all that was published."""
+    clients = member_client_ids(settings.kafka, group_name(settings, service))
+    slots = {client.rpartition("-")[2] for client in clients}
+    return sorted(slot for slot in slots if not _has(settings, follower_group(settings, service, slot), ends))
+
+
+def _has(settings: Settings, group: str, ends: dict[int, int]) -> bool:
+    positions = committed_offsets(settings.kafka, group, AUTOMATIONS.full_name(settings.prefix))
     return all(positions.get(partition, 0) >= end for partition, end in ends.items())

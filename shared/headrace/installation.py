@@ -57,6 +57,16 @@ def group_name(settings: Settings, service: str) -> str:
     return f"{settings.prefix}-{service}"
 
 
+FOLLOWERS = ("trigger_matcher", "orchestrator")
+"""The services of which each process follows the topic of automations: one is live when all of these know it."""
+
+
+def follower_group(settings: Settings, service: str, slot: int | str) -> str:
+    """The group under which one process of a follower commits how far it has read the topic of automations."""
+    name = f"{settings.prefix}-automations"
+    return f"{name}-{slot}" if service == "trigger_matcher" else f"{name}-{service}-{slot}"
+
+
 def source_topics(settings: Settings, service: str) -> list[str]:
     """The whole names of the topics that a service's group consumes."""
     return [topic.full_name(settings.prefix) for topic in _with_tiers(READS[service], settings)]

@@ -32,14 +32,13 @@ class Cause(BaseModel):
 
 
 class Parent(BaseModel):
-    """The run that called this one; `depth` counts the calls from the first of the chain on."""
+    """The run that called this one, and the key of the step that did."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
     automation: str
     step: str
-    depth: int = 1
 
 
 class Retried(BaseModel):
@@ -56,7 +55,10 @@ class Retried(BaseModel):
 
 
 class Job(BaseModel):
-    """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings."""
+    """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings.
+
+    `depth`: how many runs led to this one, each started by a call or the end of the one before.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -71,6 +73,7 @@ class Job(BaseModel):
     key: str
     priority: Priority
     replay: str = ""
+    depth: int = 0
     trigger: dict[str, object]
     cause: Cause
     parent: Parent | None = None

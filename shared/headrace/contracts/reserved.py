@@ -1,12 +1,14 @@
 """Events of Headrace's own types, on `headrace.events`: an automation is started by its name, a run has ended."""
 
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Parent
 from headrace.contracts.validation import explain
+
+EndTrigger = Literal["automation.finished", "automation.failed"]
 
 RESERVED = "headrace."
 """Types that begin so are published by Headrace's services alone: an automation could otherwise start any other."""
@@ -19,6 +21,10 @@ STARTED = "headrace.started"
 
 ENDED = "headrace.ended"
 """A run has ended."""
+
+LONGEST_CHAIN = 5
+"""Runs that lead to another, each started by a call or the end of the one before: the predecessor's limit, which the
+language keeps. Automations that start each other in a circle come to an end by it."""
 
 
 class Start(BaseModel):
@@ -42,6 +48,30 @@ class End(BaseModel):
     status: str
     error: dict[str, object] | None = None
     collected: object = None
+
+
+_WELL = frozenset(("success", "stopped"))
+"""Ends of a run that are no failure."""
+
+_FIRED_BY_ANY: tuple[EndTrigger, ...] = ("automation.finished",)
+_FIRED_BY_A_FAILURE: tuple[EndTrigger, ...] = ("automation.finished", "automation.failed")
+
+
+def fired_by_end(status: str) -> tuple[EndTrigger, ...]:
+    """The types of trigger that a run's end with this status fires."""
+    return _FIRED_BY_ANY if status in _WELL else _FIRED_BY_A_FAILURE
+
+
+CHAIN_TOO_LONG = "chain_too_long"
+"""The type of the error of a run that is refused because more than LONGEST_CHAIN led to it."""
+
+
+def chain_too_long(automation: str) -> str:
+    """The message of that error, for the automation that was to run."""
+    return (
+        f"automation {automation} is not run: {LONGEST_CHAIN} runs already led here, each started by a call or the end "
+        "of the one before; look for automations that start each other in a circle (`headrace lint` finds them)"
+    )
 
 
 def read_start(data: object) -> Start:

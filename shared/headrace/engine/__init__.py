@@ -2,6 +2,7 @@
 
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
+from headrace.engine.ends import end_of
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
@@ -82,6 +83,7 @@ __all__ = [
     "SystemClock",
     "compile_plan",
     "encode_record",
+    "end_of",
     "get_metadata",
     "has_errored",
     "is_cron",

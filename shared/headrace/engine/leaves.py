@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from headrace.contracts.automation.values import LONGEST_S, seconds
-from headrace.contracts.cloudevents import Event, event_headers
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
-from headrace.contracts.reserved import CALLED, Start
+from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, Start, chain_too_long
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
 from headrace.engine.attempts import attempt
@@ -28,7 +27,7 @@ from headrace.engine.plan import (
     PlannedStop,
     PlannedWait,
 )
-from headrace.engine.publications import Publication
+from headrace.engine.publications import own_event, published
 from headrace.engine.run import Run
 from headrace.language.values import to_text, to_time
 
@@ -119,23 +118,15 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
     if step.wait:
         raise cannot_park("`wait: true`")
     job, key = run.job, run.key
-    depth = 1 if job.parent is None else job.parent.depth + 1
-    parent = Parent(run_id=job.run_id, automation=job.automation, step=key, depth=depth)
-    event = Event(
-        id=derived_uuid(key),
-        source=f"headrace/{job.app}/{job.automation}",
-        type=CALLED,
-        time=run.now,
-        subject=step.automation,
-        app=job.app,
-        replay=job.replay,
-        traceparent="",
-    )
+    called = f"{job.app}/{step.automation}"
+    if job.depth >= LONGEST_CHAIN:
+        raise StepError(CHAIN_TOO_LONG, chain_too_long(called))
+    parent = Parent(run_id=job.run_id, automation=job.automation, step=key)
+    event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation, depth=job.depth + 1)
     body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
-    topic = EVENTS.full_name(run.ports.prefix)
-    run.publications.append(Publication(topic, job.key.encode(errors="replace"), body, event_headers(event)))
+    run.publications.append(published(event, EVENTS.full_name(run.ports.prefix), job.key, body))
     child = run_id(job.app, step.automation, event)
-    finished(run, step, result, {"success": True, "automation": f"{job.app}/{step.automation}", "run_id": child})
+    finished(run, step, result, {"success": True, "automation": called, "run_id": child})
 
 
 async def do_delay(

@@ -92,6 +92,15 @@ def final_record(
     return record
 
 
+def stored(value: object) -> object:
+    """The value as a record holds it: plain, and cut as there."""
+    holder: dict[str, object] = {"value": plainly(value)}
+    kept = _StoredValue(holder, "value")
+    if kept.size > limits.STORED_VALUE:
+        kept.cut(CUT_START)
+    return holder["value"]
+
+
 def encode_record(record: RunRecord) -> bytes:
     """The record as JSON, below limits.RUN_RECORD bytes, each value in it at most limits.STORED_VALUE.
 

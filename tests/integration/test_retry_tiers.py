@@ -1,7 +1,7 @@
 """A failure that may pass is tried again later, at the step that failed, and every attempt is told."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 from conftest import Installation
 
-from headrace.embedded import Supervisor
 from headrace.engine import RowQuery
-from headrace.installation import topic_specs
-from headrace.settings import Settings
-from headrace.streams.admin import make_topics
 
 pytestmark = pytest.mark.integration
 
@@ -70,12 +66,9 @@ def other_side() -> Generator[tuple[OtherSide, str]]:
 
 
 def test_each_attempt_begins_at_the_failed_step_and_the_last_one_is_a_dead_letter(
-    settings: Settings, start_services: Callable[..., Supervisor], other_side: tuple[OtherSide, str]
+    installation: Installation, other_side: tuple[OtherSide, str]
 ) -> None:
     side, url = other_side
-    settings = settings.model_copy(update={"retry_tiers": "1s,2s"})
-    make_topics(settings.kafka, topic_specs(settings))
-    installation = Installation(settings, start_services(settings))
     note = {"table": "notes", "row": {"of": "{{ trigger.event.id }}"}}
     call: dict[str, Any] = {"url": url + "/{{ trigger.event.id }}"}
     installation.apply(

@@ -32,6 +32,7 @@ from headrace.engine import (
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record, Turn, Unavailable
+from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.continuations import Continuations
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans, UnusablePlan
@@ -65,12 +66,14 @@ class JobRunner:
         heads: RunHeads,
         dead_letter: DeadLetterWriter,
         listeners: Listeners,
+        cancellations: Cancellations,
     ) -> None:
         self._plans = plans
         self._orchestrator = orchestrator
         self._heads = heads
         self._dead_letter = dead_letter
         self._listeners = listeners
+        self._cancellations = cancellations
         self._prefix = settings.prefix
         self._runs = RUNS.full_name(settings.prefix)
         self._next = Continuations(settings, dead_letter)
@@ -90,7 +93,12 @@ class JobRunner:
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
         plan = self._plans.cached(started.job)
-        if plan is None or plan.awaits or plan.has_effects:
+        if (
+            plan is None
+            or plan.awaits
+            or plan.has_effects
+            or self._cancellations.of(started.job, started.job_time) is not None
+        ):
             return self._reaching(record, self._execute_later(plan, started, record, turn))
         return _driven(self._execute(plan, started, record))
 
@@ -98,7 +106,7 @@ class JobRunner:
         plan = plan or await self._plans.load(started.job)
         if plan.has_effects:
             return await self._execute_owned(plan, started, record, turn)
-        return await self._execute(plan, started, record)
+        return await self._execute(plan, started, record, None, turn)
 
     async def _reaching(self, record: Record, work: Awaitable[list[Outgoing]]) -> list[Outgoing]:
         """What `work` makes; raises Unavailable where it cannot reach what it needs."""
@@ -164,10 +172,13 @@ class JobRunner:
         self, plan: Plan, started: Started, record: Record, journal: Journal | None = None, turn: Turn | None = None
     ) -> list[Outgoing]:
         try:
-            if journal is None or turn is None:
+            if turn is None:
                 outcome = await self._orchestrator.execute(plan, started)
             else:
-                outcome = await self._orchestrator.execute(plan, started, journal, lambda: turn.hand_over)
+                with self._cancellations.reaching(started.job, started.job_time) as cancellation:
+                    outcome = await self._orchestrator.execute(
+                        plan, started, journal, lambda: turn.hand_over, cancellation
+                    )
         except StepCrashed as crash:
             return [self._dead_letter(record, crash.type, crash.message)]
         self._made[outcome.record["status"]].inc()

@@ -1,4 +1,4 @@
-"""What services do that follow the topic of automations: each has of all of them in memory what it needs."""
+"""What services do that follow a topic, as that of automations: each has of all of it in memory what it needs."""
 
 import threading
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import Counter
 
-from headrace.contracts.topics import AUTOMATIONS
+from headrace.contracts.topics import AUTOMATIONS, Topic
 from headrace.installation import follower_group
 from headrace.service import Service
 from headrace.settings import Settings
@@ -20,28 +20,35 @@ _MAX_SHOWN = 500
 
 
 class Following:
-    """A service that processes nothing before it knows every automation.
+    """A service that processes nothing before it knows every automation, or all of another topic.
 
-    `apply` is given the records of the automations topic, in a thread of its own, and never raises.
+    `apply` is given the records of the topic, in a thread of its own, and never raises.
     """
 
-    def __init__(self, name: str, settings: Settings, inner: Service, apply: Callable[[Record], None]) -> None:
-        topic, group = AUTOMATIONS.full_name(settings.prefix), follower_group(settings, name, settings.slot)
-        self._reader = CompactedReader(settings.kafka, topic, group, apply)
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        inner: Service,
+        apply: Callable[[Record], None],
+        topic: Topic = AUTOMATIONS,
+    ) -> None:
+        group = follower_group(settings, name, settings.slot, topic)
+        self._reader = CompactedReader(settings.kafka, topic.full_name(settings.prefix), group, apply)
         self._inner = inner
         self._stop = threading.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether it knows all automations and takes part in its group."""
+        """Whether it knows all and takes part in its group."""
         return self._reader.caught_up and self._inner.ready
 
     def stalled_s(self) -> float:
-        """Seconds since the stream or the automations last made progress."""
+        """Seconds since the stream or the topic last made progress."""
         return max(self._inner.stalled_s(), self._reader.stalled_s())
 
     def run(self) -> None:
-        """Reads the automations, then runs until `stop`; raises StreamFailed."""
+        """Reads the topic, then runs until `stop`; raises StreamFailed."""
         self._reader.start()
         try:
             if self._reader.wait(self._stop):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.contracts.topics import DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic, retry_topic
+from headrace.contracts.topics import AUTOMATIONS, DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic, retry_topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
@@ -61,9 +61,9 @@ FOLLOWERS = ("trigger_matcher", "orchestrator")
 """The services of which each process follows the topic of automations: one is live when all of these know it."""
 
 
-def follower_group(settings: Settings, service: str, slot: int | str) -> str:
-    """The group under which one process of a follower commits how far it has read the topic of automations."""
-    name = f"{settings.prefix}-automations"
+def follower_group(settings: Settings, service: str, slot: int | str, topic: Topic = AUTOMATIONS) -> str:
+    """The group under which one process of a follower commits how far it has read `topic`."""
+    name = f"{settings.prefix}-{topic.name}"
     return f"{name}-{slot}" if service == "trigger_matcher" else f"{name}-{service}-{slot}"
 
 

@@ -87,6 +87,10 @@ class Loop:
         except PlatformUnavailable as away:
             raise Unavailable(str(away)) from away
 
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Calls `work` in the loop's thread, soon; from any thread."""
+        self._runner.get_loop().call_soon_threadsafe(work)
+
     def close(self) -> None:
         """Ends the loop."""
         self._runner.close()

@@ -44,6 +44,7 @@ from headrace.engine.verbatim import dumps, loads
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
 from headrace.streams import Record, Turn
+from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.listeners import Listeners
 
@@ -271,7 +272,9 @@ async def test_a_run_taken_by_a_worker_that_has_no_right_to_it_is_claimed_again_
     settings = load_settings(kafka_bootstrap_servers="nowhere:1", mongodb_uri="mongodb://nowhere")
     orchestrator = Orchestrator(Ports(rows=world, http=world))
     letters = DeadLetterWriter("orchestrator", settings)
-    runner = JobRunner(settings, cast(Any, OnePlan()), orchestrator, world, letters, Listeners())
+    runner = JobRunner(
+        settings, cast(Any, OnePlan()), orchestrator, world, letters, Listeners(), Cancellations(cast(Any, None))
+    )
     record = Record("headrace.jobs.normal", 0, 9, 0, b"k", JOB.model_dump_json().encode(), [])
     handled = runner(record, Turn(record, 1))
     assert not isinstance(handled, Sequence)

@@ -26,6 +26,7 @@ from headrace.matching import Index, compile_definition, match_end
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
 from headrace.streams import Outgoing, Record, Turn
+from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.listeners import Listeners
 from services.trigger_matcher.definitions import Definitions
@@ -135,7 +136,9 @@ class System:
         ports = Ports(rows=NoRows(), http=Broken(), **({} if apps is None else {"apps": apps}))
         plans, heads = cast(Any, Compiled(automations)), cast(Any, Anyones())
         self._matcher = RecordMatcher(index, SETTINGS, LETTERS)
-        self._runner = JobRunner(SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners)
+        self._runner = JobRunner(
+            SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, Cancellations(cast(Any, None))
+        )
         self.made: list[Outgoing] = []
         self.hands_over = False
         """Whether each run is asked to leave in its first segment."""

@@ -51,6 +51,7 @@ def retry_topic(tier: str) -> Topic:
 
 RETRIES: tuple[Topic, ...] = tuple(map(retry_topic, ("5s", "1m", "10m")))
 """Where the setting `retry_tiers` does not name others."""
+CONTROL = Topic("control", "run id, or automation id", "which runs are to end, by whom and why")
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
@@ -63,5 +64,5 @@ RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES, TIMERS, DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -1,5 +1,6 @@
 """A run: compiled once per version, executed step by step, ended by one record."""
 
+from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
 from headrace.engine.ends import end_of
@@ -39,6 +40,7 @@ __all__ = [
     "AioHttpTransport",
     "AutomationContext",
     "AutomationMetadata",
+    "Cancellation",
     "Claim",
     "Claimed",
     "Clock",

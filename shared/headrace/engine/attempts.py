@@ -1,5 +1,6 @@
 """A step's tries in place: which failures are worth another, how long to wait, and when time forbids it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from random import random
 
@@ -53,9 +54,14 @@ def rounded(seconds: float) -> float:
 
 def _begin(at: datetime, attempts: list[Attempt]) -> Attempt:
     # What stands if the attempt is cut off: only a timeout does that and leaves a record.
-    entry: Attempt = {"started_at": at, "duration_ms": 0.0, "error": _CUT_OFF.info}
+    entry: Attempt = {"started_at": at, "duration_ms": 0.0, "error": _CUT_OFF}
     attempts.append(entry)
     return entry
 
 
-_CUT_OFF = StepError("timeout", "cut off by a timeout", retryable=True)
+def is_cut_off(attempts: Sequence[Attempt]) -> bool:
+    """Whether the last attempt was under way when all came to an end."""
+    return bool(attempts) and attempts[-1]["error"] is _CUT_OFF
+
+
+_CUT_OFF = StepError("timeout", "cut off by a timeout", retryable=True).info

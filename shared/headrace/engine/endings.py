@@ -9,15 +9,17 @@ from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.plan import PlannedAwaiting, PlannedStep, PlannedStub
 from headrace.engine.run import Run
 
-Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "parked", "replayed", "halted"]
+Ending = Literal["stopped", "error", "timed_out", "handed_over", "gave_up", "parked", "cancelled", "replayed", "halted"]
 """Why a run, or a list of steps in it, ends before its last step.
 
 `handed_over`: the run goes on later, in another segment. `gave_up`: a step failed that is worth another try later.
-`parked`: a step waits for longer than a worker is held for. `replayed`: all that the journal knows of a step that ran
-out of its time is done again. `halted`: a strand beside this one has ended the run.
+`parked`: a step waits for longer than a worker is held for. `cancelled`: somebody asked for it.
+`replayed`: all that the journal knows of a step that ran out of its time is done again. `halted`: a strand beside this
+one has ended the run.
 """
 
 _GRAVEST: tuple[Ending, ...] = (
+    "cancelled",
     "error",
     "stopped",
     "gave_up",
@@ -94,6 +96,25 @@ def cut_off(run: Run, step: PlannedStep, result: StepResult) -> Ending:
     return "timed_out"
 
 
+def cut_off_by_cancellation(run: Run, step: PlannedAwaiting, result: StepResult, was_calling: bool) -> Ending:
+    """The run is cancelled while the step is under way; `was_calling`: in an attempt, and not between two."""
+    if step.effect == "none":
+        told = "it does nothing outside of the run"
+    elif was_calling:
+        told = "its call was under way: whether it had its effect is not known"
+    else:
+        told = "its attempts had failed, and none was under way"
+    error: ErrorInfo = {
+        "type": "cancelled",
+        "message": f"cut off by the run's cancellation; {told}",
+        "retryable": False,
+    }
+    result["status"] = "cancelled"
+    result["error"] = error
+    finished(run, step, result, {"success": False, "error": error})
+    return "cancelled"
+
+
 def run_timeout(seconds: float) -> ErrorInfo:
     """The error of a run whose time is up."""
     return {"type": "run_timeout", "message": f"the run's timeout of {seconds:g} s passed", "retryable": True}
@@ -106,7 +127,7 @@ def gravest(endings: list[Ending | None]) -> Ending | None:
 
 def step_status(ending: Ending) -> StepStatus | None:
     """The status of a step inside of which the run ended so; None where the run goes on."""
-    if ending in ("stopped", "error", "timed_out"):
+    if ending in ("stopped", "error", "timed_out", "cancelled"):
         return ending
     if ending == "replayed":
         # There its time was up when the run was first there.
@@ -122,8 +143,8 @@ def run_status(run: Run, ending: Ending | None, decision: Decision | None) -> Ru
             if isinstance(decision, Park)
             else ("retrying" if isinstance(decision, HandOver | Retry) else "dead_lettered")
         )
-    if ending == "timed_out":
-        return "timed_out"
+    if ending in ("timed_out", "cancelled"):
+        return ending
     if run.first_error is not None:
         return "error"
     if ending == "stopped":

@@ -1,6 +1,7 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
 import asyncio
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -9,9 +10,9 @@ from headrace.contracts.jobs import Parent, derived_uuid, run_id
 from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, Start, chain_too_long
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
-from headrace.engine.attempts import attempt
+from headrace.engine.attempts import attempt, is_cut_off
 from headrace.engine.decisions import Park
-from headrace.engine.endings import Ending, cut_off, finished
+from headrace.engine.endings import Ending, cut_off, cut_off_by_cancellation, finished
 from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.journal import Noted
 from headrace.engine.plain import dumps
@@ -57,10 +58,14 @@ async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began
     limit = asyncio.timeout(None if step.effect == "once" else give_up_at - run.ports.clock.perf())
     try:
         async with limit:
-            outputs = await attempt(work, run, step.retry, give_up_at, attempts)
+            # What is written to our own database comes to its end: the run ends behind it.
+            with nullcontext() if step.effect == "once" else run.cancellation.cutting(limit):
+                outputs = await attempt(work, run, step.retry, give_up_at, attempts)
     except TimeoutError:
         if not limit.expired():
             raise
+        if run.cancellation.error is not None:
+            return cut_off_by_cancellation(run, step, result, is_cut_off(attempts))
         if own_deadline < run.deadline:
             raise StepTimeout(step.limit) from None
         return cut_off(run, step, result)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
+from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.containers import Containers
-from headrace.engine.decisions import Decision, HandOver, Park, after_giving_up
+from headrace.engine.decisions import Decision, HandOver, after_giving_up
 from headrace.engine.endings import (
     Ending,
     failed,
@@ -40,7 +41,7 @@ from headrace.engine.ports import OwnershipLost, Ports
 from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
 from headrace.engine.replay import replayed, unknown_outcome, written_down
-from headrace.engine.run import Run, Started, never
+from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
 from headrace.language import TemplateError
 
@@ -72,6 +73,7 @@ class Orchestrator(Containers):
         started: Started,
         journal: Journal | None = None,
         is_asked_to_leave: Callable[[], bool] = never,
+        cancellation: Cancellation = NEVER,
     ) -> Outcome:
         """Makes the run from its first step to its end, or until it is asked to leave and has come to a next step.
 
@@ -85,7 +87,7 @@ class Orchestrator(Containers):
         started_at = now if journal is None else journal.started_at(now)
         began = clock.perf()
         timeout = plan.automation.timeout
-        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
+        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave, cancellation)
         run.lets_others, run.strands.turned = plan.awaits, began
         if plan.hides_secrets:
             run.mask = run.app.mask
@@ -94,10 +96,12 @@ class Orchestrator(Containers):
         ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
+        if ending == "cancelled" and cancellation.error is not None:
+            # That is why it ended, whatever had failed before.
+            run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            if isinstance(decision, Park):
-                journal.note_job(started.job)
+            journal.note_job(started.job)
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
@@ -138,11 +142,14 @@ class Orchestrator(Containers):
         noted = None
         if run.journal is not None:
             noted = run.journal.recall(run.key)
-        if noted is None:
+        # Of a delay that has begun and not ended its end is known, and nothing else.
+        if noted is None or (noted.result is None and isinstance(step, PlannedDelay)):
             if run.only_recorded:
                 return "replayed"
             if run.strands.are_halted:
                 return "halted"
+            if run.cancellation.error is not None:
+                return "cancelled"
             if run.journal is not None and run.is_asked_to_leave():
                 return "handed_over"
             if began >= run.deadline:

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
+from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.context import AutomationContext
 from headrace.engine.decisions import GaveUp, Park
 from headrace.engine.journal import Journal
@@ -55,6 +56,7 @@ class Run:
         "_steps_by_id",
         "_steps_by_name",
         "app",
+        "cancellation",
         "collected",
         "deadline",
         "deadline_of",
@@ -86,10 +88,12 @@ class Run:
         deadline: float,
         journal: Journal | None = None,
         is_asked_to_leave: Callable[[], bool] = never,
+        cancellation: Cancellation = NEVER,
     ) -> None:
         job = started.job
         self.journal = journal
         self.is_asked_to_leave = is_asked_to_leave
+        self.cancellation = cancellation
         self.lets_others = False
         """Whether it may suspend: a long computation gives others their turn."""
         self.only_recorded = False

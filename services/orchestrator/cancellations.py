@@ -51,7 +51,7 @@ class Cancellations:
         if not self._runs and not self._automations:
             return None
         found = self._runs.get(job.run_id)
-        if found is not None and found.app == job.app:
+        if found is not None and found.app == job.app and job.generation <= found.generation:
             return found
         asked = self._automations.get(f"{job.app}/{job.automation}")
         return asked if asked is not None and job.segment == 0 and covers(asked, written_at) else None

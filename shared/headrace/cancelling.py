@@ -29,7 +29,10 @@ class NotAsked(Exception):
 async def cancel_runs(settings: Settings, runs: Sequence[Mapping[str, Any]], by: str, reason: str) -> int:
     """Cancels these runs, documents of storage.runs; answers how many. Raises NotAsked."""
     at = datetime.now(UTC)
-    asked = [Cancel(app=run["app"], run_id=run["_id"], at=at, by=by, reason=reason) for run in runs]
+    asked = [
+        Cancel(app=run["app"], run_id=run["_id"], generation=run["generation"], at=at, by=by, reason=reason)
+        for run in runs
+    ]
     records = [_control(settings, each) for each in asked]
     records += [_resumption(settings, run) for run in runs if run["status"] in _AT_REST]
     await asyncio.to_thread(_produce, settings, records)

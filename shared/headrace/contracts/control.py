@@ -21,6 +21,8 @@ class Cancel(BaseModel):
     app: str
     automation: str | None = None
     run_id: str | None = None
+    generation: int = 0
+    """The run's: a redrive raises it, and is not cancelled by what was asked before."""
     at: AwareDatetime
     by: str
     reason: str

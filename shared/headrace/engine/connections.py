@@ -118,7 +118,7 @@ class SmtpConnection(_Connection):
 
 
 class SqlConnection(_Connection):
-    """A database: `postgresql://`, `mysql://` or `sqlite:///`. With `read_only` every statement runs in a read-only
+    """A database: `postgresql://`, `mysql://` (or MariaDB) or `sqlite:///`. With `read_only` every statement runs in a read-only
     transaction; that is no substitute for an account that may only read."""
 
     type: Literal["sql"]

@@ -118,8 +118,8 @@ class SmtpConnection(_Connection):
 
 
 class SqlConnection(_Connection):
-    """A database: `postgresql://`, `mysql://` or `sqlite:///`. With `read_only` every statement runs in a read-only
-    transaction; that is no substitute for an account that may only read."""
+    """A database: `postgresql://`, `mysql://` (MariaDB as well) or `sqlite:///`. With `read_only` every statement runs
+    in a read-only transaction; that is no substitute for an account that may only read."""
 
     type: Literal["sql"]
     url: Annotated[Secret, AfterValidator(_sql_url)]

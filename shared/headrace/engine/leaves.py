@@ -1,7 +1,5 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
-import asyncio
-from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -10,7 +8,7 @@ from headrace.contracts.jobs import Parent, derived_uuid, run_id
 from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, Start, chain_too_long
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
-from headrace.engine.attempts import attempt, is_cut_off
+from headrace.engine.attempts import OutOfTime, attempt, is_cut_off
 from headrace.engine.decisions import Park
 from headrace.engine.endings import Ending, cut_off, cut_off_by_cancellation, finished
 from headrace.engine.errors import StepError, StepTimeout
@@ -46,24 +44,11 @@ async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began
     rendered = step.fields.render(run.scope)
     result["inputs"] = run.mask.value(step.step.stored(rendered))
     work = step.ready or step.step.bind(rendered)
-    if run.journal is not None and step.effect not in ("none", "once"):
-        if step.at_most_once:
-            await run.journal.announce(run.key)
-        else:
-            await run.journal.write_answers()
     own_deadline = began + step.limit
-    give_up_at = min(own_deadline, run.deadline)
     attempts: list[Attempt] = []
-    # What is written to our own database is not cut off: whether it was written would be unknown.
-    limit = asyncio.timeout(None if step.effect == "once" else give_up_at - run.ports.clock.perf())
     try:
-        async with limit:
-            # What is written to our own database comes to its end: the run ends behind it.
-            with nullcontext() if step.effect == "once" else run.cancellation.cutting(limit):
-                outputs = await attempt(work, run, step.retry, give_up_at, attempts)
-    except TimeoutError:
-        if not limit.expired():
-            raise
+        outputs = await attempt(work, run, step, min(own_deadline, run.deadline), attempts)
+    except OutOfTime:
         if run.cancellation.error is not None:
             return cut_off_by_cancellation(run, step, result, is_cut_off(attempts))
         if own_deadline < run.deadline:

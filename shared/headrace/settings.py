@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+from headrace.contracts.validation import Said, said
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$"), Said("expected text: a-z, 0-9, _ and -")]
 
 
 MOST_DAYS = 24_855
@@ -127,7 +129,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
-        raise SettingsError("; ".join(f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors())) from None
+        raise SettingsError("; ".join(f"{_variable(e['loc'])}: {said(e)}" for e in error.errors())) from None
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

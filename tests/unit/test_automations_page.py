@@ -14,9 +14,10 @@ from headrace.cli.app import app
 from headrace.contracts.automation import Automation, parse_automation
 from headrace.contracts.automation.steps import KINDS
 from headrace.contracts.automation.triggers import TRIGGER_TYPES
-from headrace.documents import MOST_NODES, check, load
+from headrace.documents import check, load
 from headrace.engine.steps import OURS
 from headrace.linting import lint
+from headrace.parsing import MOST_NODES
 from headrace.schema import automation_schema
 from headrace.trials import try_case
 

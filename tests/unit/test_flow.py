@@ -398,7 +398,10 @@ def test_mistakes_are_named_with_their_path(step: dict[str, Any], words: str) ->
         ({"delay": {}}, "either `for` or `until`"),
         ({"delay": {"for": "1s", "until": "x"}}, "either `for` or `until`"),
         ({"parallel": []}, "parallel"),
-        ({"parallel": [{"name": "a", "steps": [log("x")]}, {"name": "a", "steps": [log("y")]}]}, "the same name"),
+        (
+            {"parallel": [{"name": "a", "steps": [log("x")]}, {"name": "a", "steps": [log("y")]}]},
+            "lists have the name 'a'; the first is at steps.0.parallel.0.name",
+        ),
         ({"set": {}}, "set"),
         ({"loop": {"over": "x"}}, "steps"),
         ({"loop": {"over": "x", "maxx": 1}, "steps": [log("x")]}, "did you mean `max`"),

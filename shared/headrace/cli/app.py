@@ -9,7 +9,7 @@ import sys
 import typer
 from confluent_kafka import KafkaException
 
-from headrace.applying import NotLive
+from headrace.applying import NotLive, PartlyApplied
 from headrace.cli import automations, bench, chaos, demo, docs, events, groups, linting, runs, stack, topics, trials
 from headrace.cli.output import Failed, UsageError, print_located
 from headrace.contracts.automation import DocumentError
@@ -56,6 +56,7 @@ FAILURES = (
     Failed,
     LanguageError,
     NotLive,
+    PartlyApplied,
     PlatformUnavailable,
     PublishError,
     StackError,

@@ -8,7 +8,7 @@ import typer
 
 from headrace.cli.output import Json, UsageError, one_line, print_json
 from headrace.contracts.automation import DocumentError
-from headrace.documents import SUFFIXES, Loaded, Located, files_in, load_file
+from headrace.documents import Loaded, Located, load_sound
 from headrace.linting import Severity, lint
 
 INVALID = "invalid"
@@ -40,18 +40,10 @@ def lint_files(
 
     Cycles are sought among all automations given. Exit codes: 0 nothing but warnings, 1 errors, 2 wrong usage.
     """
-    loaded: list[Loaded] = []
-    wrong: list[Located] = []
     try:
-        for file in files_in(paths):
-            found, mistakes = load_file(file)
-            loaded += found
-            wrong += mistakes
+        loaded, wrong = load_sound(*paths)
     except DocumentError as error:
         raise UsageError(str(error)) from None
-    if not loaded and not wrong:
-        named = ", ".join(map(str, paths))
-        raise UsageError(f"{named}: no automation found (files ending in {', '.join(SUFFIXES)})")
     lines = sorted((*_mistakes(wrong), *_findings(loaded)), key=lambda each: (each.file, each.line or 0, each.rule))
     if as_json:
         print_json([each._asdict() for each in lines])
@@ -66,8 +58,7 @@ def lint_files(
 def _mistakes(wrong: Sequence[Located]) -> Iterator[_Line]:
     for each in wrong:
         line, column = each.place or (None, None)
-        path, message = each.mistake
-        yield _Line(str(each.file), line, column, "error", INVALID, None, path, message, None)
+        yield _Line(str(each.file), line, column, "error", INVALID, None, each.mistake.path, each.message, None)
 
 
 def _findings(loaded: Sequence[Loaded]) -> Iterator[_Line]:

@@ -9,7 +9,6 @@ from typing import Annotated
 import orjson
 import typer
 
-from headrace.cli.automations import told_apart
 from headrace.cli.output import Failed, UsageError, one_line, print_json, print_located
 from headrace.cli.timeline import not_fired, timeline
 from headrace.contracts.automation import DocumentError
@@ -113,7 +112,7 @@ def _told(result: CaseResult) -> Iterator[str]:
 
 def _loaded(paths: list[Path]) -> list[Loaded]:
     try:
-        return list(told_apart(load(*paths)))
+        return load(*paths)
     except WrongFiles as error:
         print_located(error)
         raise typer.Exit(2) from None

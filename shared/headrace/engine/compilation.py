@@ -162,6 +162,9 @@ class _Compiler:
         steps = self.steps(source.steps, f"{path}.steps", common["path"])
         self._loops -= 1
         over = self.sources.value(loop.over, f"{path}.loop.over")
+        failure = self.sources.optional(loop.failure, f"{path}.loop.failure")
+        continue_if = self.sources.optional(loop.continue_if, f"{path}.loop.continue_if")
+        break_if = self.sources.optional(loop.break_if, f"{path}.loop.break_if")
         if over is None:
             return None
         return PlannedLoop(
@@ -169,9 +172,9 @@ class _Compiler:
             over=over,
             most=loop.max,
             option=loop.option,
-            failure=self.sources.optional(loop.failure, f"{path}.loop.failure"),
-            continue_if=self.sources.optional(loop.continue_if, f"{path}.loop.continue_if"),
-            break_if=self.sources.optional(loop.break_if, f"{path}.loop.break_if"),
+            failure=failure,
+            continue_if=continue_if,
+            break_if=break_if,
             keep=loop.keep,
             concurrency=loop.concurrency,
             steps=steps,

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, StringConstraints
 
 from headrace.contracts.automation.values import ConditionSource, Name, Part
+from headrace.contracts.validation import Said
 
 
 class RowTrigger(Part):
@@ -65,7 +66,11 @@ class AutomationTrigger(Part):
     """Fires when a run of `automation` (of the same app; `*` for any) has ended: at all, or other than well."""
 
     type: Literal["automation.finished", "automation.failed"]
-    automation: Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]{1,64}|\*)$")]
+    automation: Annotated[
+        str,
+        StringConstraints(pattern=r"^([a-z0-9_-]{1,64}|\*)$"),
+        Said("expected the name of an automation, or * for any"),
+    ]
     when: ConditionSource | None = None
 
 

@@ -45,6 +45,7 @@ TEXTS = st.sampled_from(
     [
         "", " ", "a", "abc", "step 1", "5", "-5.5", "1e5", "1e999", "٣", "9" * 70, "2013-01-01",
         "2013-01-01T10:00:00Z", "20130101", "9999-12-31T23:59:59+14:00", "2013-W01-1", "true", "{", "[1, 2]",
+        "false",
         '{"a": {"a": 1}}', "é" * 9, "\0", "\ud800", "a\nb", "<b>&", "%s", "%Y", "%", "(a+)+$", "a|b", "\\1",
         "\\", "__class__", "a.a.a", "a" * 3000,
     ]
@@ -219,6 +220,40 @@ def test_any_comparison_of_any_values_holds_or_does_not(op: str, left: object, r
             assert condition.holds(scope) in (True, False)
     else:
         assert condition.holds(scope) in (True, False)
+
+
+SAY_FALSE = st.sampled_from(["false", " FALSE\n", "False", "", "\u2003", "fals", "false!"])
+CONDITIONS = ["trigger.row", "trigger.nope", "trigger.row and trigger.row", "trigger.row or trigger.nope"]
+
+
+@many
+@given(DATA | SAY_FALSE, st.sampled_from(CONDITIONS))
+def test_exactly_one_of_a_condition_and_its_not_holds(value: object, condition: str) -> None:
+    scope = Scope({"trigger": {"row": value}}, "k", NOW)
+    pairs = [
+        (f"{{{{ {condition} }}}}", f"{{{{ not ({condition}) }}}}"),
+        (f"{{% if {condition} %}}true{{% endif %}}", f"{{% if not ({condition}) %}}true{{% endif %}}"),
+        (f"{{{{ true if {condition} else false }}}}", f"{{{{ false if {condition} else true }}}}"),
+        (f"{{{{ [{condition}] | select | list }}}}", f"{{{{ [{condition}] | reject | list }}}}"),
+    ]
+    decided = [[compile_condition(each, roots=RUN_ROOTS, path="when").holds(scope) for each in pair] for pair in pairs]
+    assert decided[0] in ([True, False], [False, True])
+    assert decided == [decided[0]] * len(pairs)
+
+
+@many
+@given(st.sampled_from(sorted(OPERATORS)), DATA, DATA, DATA)
+def test_exactly_one_of_a_comparison_and_its_none_holds(op: str, left: object, right: object, old: object) -> None:
+    roots = {"row": {"a": left}, "old_row": {"a": old}, "data": right}
+    comparison = {"field": "row.a", "op": op, "value": "{{ data }}"}
+    outcomes: list[object] = []
+    for group in ("all", "none"):
+        condition = compile_condition({group: [comparison]}, roots=TRIGGER_ROOTS, path="when")
+        try:
+            outcomes.append(condition.holds(Scope(roots, "k", NOW)))
+        except TemplateError as error:  # a pattern that is none
+            outcomes.append(str(error))
+    assert set(outcomes) == {True, False} or (op == "matches" and outcomes[0] == outcomes[1])
 
 
 FILTER_OBJECTS = st.recursive(

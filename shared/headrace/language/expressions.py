@@ -134,17 +134,28 @@ class Compiler:
         pairs = [(self.expression(pair.key), self.expression(pair.value)) for pair in node.items]
         return lambda scope: {to_text(key(scope)): _there(value(scope)) for key, value in pairs}
 
+    def truth(self, node: nodes.Expr) -> Callable[[Scope], bool]:
+        """The closure that says whether an expression's value counts as true; raises LanguageError."""
+        value = self.expression(node)
+        if isinstance(node, nodes.Compare | nodes.Not | nodes.Test):
+            return cast(Callable[[Scope], bool], value)
+        return lambda scope: scope.is_true(value(scope))
+
     def logic(self, node: nodes.And | nodes.Or) -> Evaluate:
-        """`and`, `or`: as in Python, the deciding value."""
+        """`and`, `or`: the deciding value."""
         left, right = self.expression(node.left), self.expression(node.right)
-        if isinstance(node, nodes.And):
-            return lambda scope: left(scope) and right(scope)
-        return lambda scope: left(scope) or right(scope)
+        right_decides = isinstance(node, nodes.And)
+
+        def decide(scope: Scope) -> object:
+            found = left(scope)
+            return right(scope) if scope.is_true(found) is right_decides else found
+
+        return decide
 
     def negation(self, node: nodes.Not) -> Evaluate:
         """`not`."""
-        value = self.expression(node.node)
-        return lambda scope: not value(scope)
+        truth = self.truth(node.node)
+        return lambda scope: not truth(scope)
 
     def comparison(self, node: nodes.Compare) -> Evaluate:
         """Comparisons, typed; a chain is their conjunction."""
@@ -200,7 +211,7 @@ class Compiler:
 
     def choice(self, node: nodes.CondExpr) -> Evaluate:
         """`a if condition else b`."""
-        condition, then = self.expression(node.test), self.expression(node.expr1)
+        condition, then = self.truth(node.test), self.expression(node.expr1)
         otherwise = self.expression(node.expr2) if node.expr2 else _missing
         return lambda scope: then(scope) if condition(scope) else otherwise(scope)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from headrace.language.errors import limit
 from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
+from headrace.language.values import truthy
 
 RUN_ROOTS = frozenset((
     "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index",
@@ -73,6 +74,12 @@ class Scope:
         elif isinstance(value, list | tuple | Mapping):
             most = (WORK - self._work + 1) * UNIT
             self.work(size_of(cast(object, value), most, _PER_VALUE) // UNIT)
+
+    def is_true(self, value: object) -> bool:
+        """Whether a value counts as true, the white space of a long text counted as work."""
+        if type(value) is str:
+            self.go_through(value)
+        return truthy(value)
 
     def uuid(self) -> str:
         """The next UUID of this step."""

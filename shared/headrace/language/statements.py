@@ -89,9 +89,7 @@ def _output(compiler: Compiler, node: nodes.Output) -> Write:
 
 
 def _if(compiler: Compiler, node: nodes.If) -> Write:
-    ways = [
-        (compiler.expression(cast(nodes.Expr, each.test)), _block(compiler, each.body)) for each in (node, *node.elif_)
-    ]
+    ways = [(compiler.truth(cast(nodes.Expr, each.test)), _block(compiler, each.body)) for each in (node, *node.elif_)]
     otherwise = _block(compiler, node.else_)
 
     def write(scope: Scope, parts: Parts) -> None:
@@ -121,7 +119,7 @@ def _for(compiler: Compiler, node: nodes.For) -> Write:
     targets = [target.name for target in _targets(compiler, node)]
     before = compiler.parts
     compiler.local_names.append(set(targets))
-    keep = compiler.expression(cast(nodes.Expr, node.test)) if node.test else None
+    keep = compiler.truth(cast(nodes.Expr, node.test)) if node.test else None
     compiler.local_names[-1].add("loop")
     body = _block(compiler, node.body)
     compiler.local_names.pop()

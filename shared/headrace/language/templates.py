@@ -76,8 +76,12 @@ def _compile(source: str, roots: frozenset[str], path: str) -> Template:
     return Template(source, evaluate if _cannot_grow(only) else _bounded(evaluate))
 
 
-def _cannot_grow(node: nodes.Node) -> bool:
+def _cannot_grow(node: nodes.Node | None) -> bool:
     """Whether it gives data as it came, or a boolean: no value that was made in the template."""
+    if isinstance(node, nodes.And | nodes.Or):
+        return _cannot_grow(node.left) and _cannot_grow(node.right)
+    if isinstance(node, nodes.CondExpr):
+        return _cannot_grow(node.expr1) and (node.expr2 is None or _cannot_grow(node.expr2))
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         node = node.node
     return isinstance(node, nodes.Name | nodes.Compare | nodes.Not)

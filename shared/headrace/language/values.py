@@ -59,10 +59,15 @@ _TIME_PARTS = frozenset(("year", "month", "day", "hour", "minute", "second", "mi
 
 
 def truthy(value: object) -> bool:
-    """What counts as true where a condition is asked for: as in Python, but the texts "false" and "" are not."""
+    """Whether a value counts as true, wherever that is asked: not so nothing, false, 0, what has nothing in it, and
+    text that is `false` in whatever case, or only white space. See docs/conditions.md."""
     if isinstance(value, str):
-        return value.strip().lower() not in ("", "false")
+        text = value.strip()
+        return text.lower() != "false" if len(text) == _FALSE else text != ""
     return bool(value)
+
+
+_FALSE = len("false")
 
 
 def to_text(value: object) -> str:

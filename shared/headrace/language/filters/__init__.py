@@ -109,7 +109,7 @@ def _select_by(keep: bool) -> Filter:
 
 
 def _passes(scope: Scope, value: object, test: str | None, given: Sequence[object]) -> bool:
-    return bool(value) if test is None else apply_test(scope, test, value, given)
+    return scope.is_true(value) if test is None else apply_test(scope, test, value, given)
 
 
 FILTERS: Mapping[str, Filter] = {

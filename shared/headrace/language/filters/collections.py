@@ -22,7 +22,8 @@ Path = str | int | None
 
 
 def _default(scope: Scope, value: object, default_value: object = "", boolean: bool = False) -> object:
-    return default_value if value is MISSING or value is None or (boolean and not value) else value
+    is_replaced = value is MISSING or value is None or (boolean and not scope.is_true(value))
+    return default_value if is_replaced else value
 
 
 def _length(scope: Scope, value: object) -> int:

@@ -202,7 +202,8 @@ leads nowhere and null are the same to `eq`; only `exists` tells them apart.
 A condition need not be a comparison: `{{ trigger.body.urgent }}` holds if that value counts as true. There is one
 rule, wherever it is asked: of a condition as a whole, of the text that a template with statements writes, by `not`,
 `and`, `or`, `… if … else …`, `{% if %}`, `{% for … if … %}`, by `select` and `reject` without a test, by
-`default(…, true)`. So exactly one of a condition and its `not` holds, whatever the value.
+`default(…, true)`, and of switches of filters such as `sort(reverse=…)`. So exactly one of a condition and its
+`not` holds, whatever the value.
 
 Nothing, false, zero, and what has nothing in it count as false. So does text that is `false`, in upper or lower
 case and with white space around it: it is how forms, headers and templates with statements say false. No other text

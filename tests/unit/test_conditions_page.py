@@ -92,6 +92,7 @@ PLACES = {
     "select": "{{ [V] | select | length }}",
     "reject": "{{ not ([V] | reject | length) }}",
     "selectattr": "{{ [{'v': V}] | selectattr('v') | length }}",
+    "a switch": "{{ ([1, 2] | sort(reverse=V)) == [2, 1] }}",
     "default": "{{ (V | default('none', true)) != 'none' }}",
 }
 

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from headrace.language.errors import limit
 from headrace.language.limits import FREE, ITEMS, ITERATIONS, UNIT, WORK, size_of
-from headrace.language.values import truthy
 
 RUN_ROOTS = frozenset((
     "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index",
@@ -19,6 +18,8 @@ TRIGGER_ROOTS = frozenset((
     "timestamp",
 ))  # fmt: skip
 """What an event says, and nothing of an app's configuration: whoever matches events does not have it."""
+
+_FALSE = len("false")
 
 _PER_VALUE = 2 * UNIT
 """A value inside an array or object that is gone through takes two units."""
@@ -76,10 +77,13 @@ class Scope:
             self.work(size_of(cast(object, value), most, _PER_VALUE) // UNIT)
 
     def is_true(self, value: object) -> bool:
-        """Whether a value counts as true, the white space of a long text counted as work."""
-        if type(value) is str:
-            self.go_through(value)
-        return truthy(value)
+        """Whether a value counts as true, wherever that is asked: not so nothing, false, 0, what has nothing in it, and
+        text that is `false` in whatever case, or only white space. See docs/conditions.md."""
+        if not isinstance(value, str):
+            return bool(value)
+        self.go_through(value)
+        text = value.strip()
+        return text.lower() != "false" if len(text) == _FALSE else text != ""
 
     def uuid(self) -> str:
         """The next UUID of this step."""

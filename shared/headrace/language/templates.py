@@ -6,8 +6,9 @@ from typing import cast
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from headrace.language import limits
+from headrace.language.compiling import Evaluate
 from headrace.language.errors import LanguageError, TemplateError
-from headrace.language.expressions import Compiler, Evaluate
+from headrace.language.expressions import Compiler
 from headrace.language.scope import Scope
 from headrace.language.statements import write_text
 from headrace.language.values import MISSING, kind_of
@@ -177,8 +178,8 @@ def _parse(source: str, path: str) -> nodes.Template:
         raise LanguageError(path, error.message or "syntax error", error.lineno, column) from None
     except RecursionError:
         raise LanguageError(path, "nested too deeply") from None
-    except (OverflowError, ValueError) as error:
-        raise LanguageError(path, f"cannot be read: {type(error).__name__}") from None
+    except (OverflowError, ValueError):
+        raise LanguageError(path, "cannot be read: a number in it is too long") from None
 
 
 def _check_brackets(source: str, path: str) -> None:

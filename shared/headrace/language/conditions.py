@@ -21,7 +21,6 @@ from headrace.language.values import (
     less,
     less_or_equal,
     look_up,
-    truthy,
 )
 
 Source = str | bool | Mapping[str, object]
@@ -52,7 +51,7 @@ def _of_template(template: Template, path: str) -> Condition:
     if template.has_literals:
         raise LanguageError(path, "text outside of {{ }} makes it always true; put the whole condition inside")
     render = template.render
-    return Condition(lambda scope: truthy(render(scope)))
+    return Condition(lambda scope: scope.is_true(render(scope)))
 
 
 _Holds = Callable[[Scope], bool]

@@ -58,3 +58,20 @@ class TemplateError(Exception):
 def limit(message: str) -> TemplateError:
     """A TemplateError for a limit that was reached."""
     return TemplateError(message, "template_limit")
+
+
+class Misuse(ValueError):
+    """A value or argument that a filter, function or operation of templates does not take, in its author's words."""
+
+
+class Unfit(Misuse):
+    """A value of the wrong kind: the value itself, something in it, or the argument of that name.
+
+    Whoever knows by which path the author names it says so: see `signatures.told`.
+    """
+
+    def __init__(self, expected: str, found: object, argument: str = "") -> None:
+        super().__init__(f"expected {expected}")
+        self.expected = expected
+        self.found = found
+        self.argument = argument

@@ -8,8 +8,9 @@ from typing import cast
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from headrace.language import limits
+from headrace.language.compiling import Evaluate
 from headrace.language.errors import LanguageError, TemplateError, all_made
-from headrace.language.expressions import Compiler, Evaluate
+from headrace.language.expressions import Compiler
 from headrace.language.scope import Scope
 from headrace.language.statements import write_text
 from headrace.language.values import MISSING, kind_of
@@ -78,8 +79,12 @@ def _compile(source: str, roots: frozenset[str], path: str) -> Template:
     return Template(source, evaluate if _cannot_grow(only) else _bounded(evaluate))
 
 
-def _cannot_grow(node: nodes.Node) -> bool:
+def _cannot_grow(node: nodes.Node | None) -> bool:
     """Whether it gives data as it came, or a boolean: no value that was made in the template."""
+    if isinstance(node, nodes.And | nodes.Or):
+        return _cannot_grow(node.left) and _cannot_grow(node.right)
+    if isinstance(node, nodes.CondExpr):
+        return _cannot_grow(node.expr1) and (node.expr2 is None or _cannot_grow(node.expr2))
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         node = node.node
     return isinstance(node, nodes.Name | nodes.Compare | nodes.Not)
@@ -175,8 +180,8 @@ def _parse(source: str, path: str) -> nodes.Template:
         raise LanguageError(path, _syntax_mistake(error.message or ""), error.lineno, column) from None
     except RecursionError:
         raise LanguageError(path, "nested too deeply") from None
-    except (OverflowError, ValueError) as error:
-        raise LanguageError(path, f"cannot be read: {type(error).__name__}") from None
+    except (OverflowError, ValueError):
+        raise LanguageError(path, "cannot be read: a number in it is too long") from None
 
 
 _SYNTAX = (

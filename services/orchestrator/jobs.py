@@ -75,6 +75,7 @@ class JobRunner:
         self._listeners = listeners
         self._cancellations = cancellations
         self._prefix = settings.prefix
+        self._max_chain = settings.max_chain
         self._runs = RUNS.full_name(settings.prefix)
         self._next = Continuations(settings, dead_letter)
         # Looked up once: a label's look-up takes a lock, and as long as the increment.
@@ -189,7 +190,9 @@ class JobRunner:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]
         publications = outcome.publications
         status = outcome.record["status"]
-        if status in FINAL_STATUSES and self._listeners.hear(job.app, job.automation, status):
+        # A run that was refused for its chain has had none that could be told of: each would be refused as well.
+        is_refused = len(job.chain) > self._max_chain
+        if status in FINAL_STATUSES and not is_refused and self._listeners.hear(job.app, job.automation, status):
             publications = (*publications, end_of(outcome.record, job, self._prefix))
         made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:

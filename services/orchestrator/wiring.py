@@ -36,6 +36,7 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
         retry_tiers=tuple(settings.tiers),
+        max_chain=settings.max_chain,
     )
     plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
     runner = JobRunner(settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations)

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     kafka_ssl_key_location: Path | None = None
     kafka_ssl_key_password: SecretStr | None = None
 
+    max_chain: int = Field(default=5, ge=1, le=100, validation_alias="AUTOMATION_MAX_CHAIN")
+    """How many runs may lead to another, each by what it published, by a call, or by its end."""
+
     retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
     """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""
 

@@ -7,8 +7,6 @@ import orjson
 import pytest
 from conftest import DEADLINE_S, Installation, until
 
-from headrace.contracts.reserved import LONGEST_CHAIN
-
 pytestmark = pytest.mark.integration
 
 APP = "shop"
@@ -108,7 +106,7 @@ def test_nothing_is_told_where_nobody_listens_and_all_is_from_the_moment_that_on
     assert [end["collected"] for end in _ends(installation)] == [2]
 
 
-def test_a_circle_of_ends_comes_to_an_end_with_a_dead_letter_that_says_why(installation: Installation) -> None:
+def test_a_circle_of_ends_comes_to_an_end_with_records_that_show_it(installation: Installation) -> None:
     installation.apply(
         LEAVES[0],
         _automation("ping", {"type": "automation.finished", "automation": "*"}, _row("note", "ends")),
@@ -116,11 +114,14 @@ def test_a_circle_of_ends_comes_to_an_end_with_a_dead_letter_that_says_why(insta
     )
     with installation.publisher(APP) as publisher:
         publisher.event("go", {"n": 1})
-    until(lambda: len(installation.dead_letters()) >= 2, "the refusal of the circle")
-    assert Counter(run["automation"] for run in installation.runs(APP)) == {
-        "well": 1, "ping": LONGEST_CHAIN, "pong": LONGEST_CHAIN,
-    }  # fmt: skip
-    letters = installation.dead_letters()
-    assert [letter["reason"]["type"] for letter in letters] == ["chain_too_long"] * 2
-    assert {letter["source"]["topic"] for letter in letters} == {f"{installation.settings.prefix}.events"}
-    assert all(f"automation {APP}/p" in letter["reason"]["message"] for letter in letters)
+    most = installation.settings.max_chain
+
+    def refused() -> list[Any]:
+        return [run for run in installation.runs(APP) if run["status"] == "error"]
+
+    until(lambda: len(refused()) >= 2, "the refusal of the circle")
+    done = Counter(run["automation"] for run in installation.runs(APP) if run["status"] == "success")
+    assert done == {"well": 1, "ping": most, "pong": most}
+    assert {run["error"]["type"] for run in refused()} == {"chain_too_long"}
+    assert all("start each other in a circle" in run["error"]["message"] for run in refused())
+    assert installation.dead_letters() == []

@@ -28,7 +28,7 @@ EVENTS = st.builds(
     Event,
     id=TEXTS, source=TEXTS, type=TEXTS, time=st.datetimes(timezones=st.just(UTC)), subject=TEXTS | st.just(""), app=NAMES,
     replay=TEXTS | st.just(""), traceparent=TEXTS | st.just(""),
-    depth=st.integers(0, 999_999),
+    chain=st.lists(st.builds("{}/{}".format, NAMES, NAMES), max_size=5).map(tuple),
 )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ SPECVERSION = "1.0"
 REPLAY_HEADER = "headrace_replay"
 """Carries a replay's id from the replayed event to all that follows from it."""
 
-DEPTH_HEADER = "headrace_depth"
-"""Carries how many runs in a chain of calls and ends led to the event; without it none did."""
+CHAIN_HEADER = "headrace_chain"
+"""Carries the automations whose runs led to the event, the first one first, with commas between."""
 
 ROW_TYPES = {"c": "row.created", "u": "row.updated", "d": "row.deleted", "r": "row.read"}
 """Debezium's `op` to the event type it means."""
@@ -34,8 +34,8 @@ class Location(NamedTuple):
 class Event(NamedTuple):
     """An event's name and origin; `(source, id)` is its identity everywhere, however often it was published.
 
-    `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events. `depth` is that of the
-    runs that it triggers: how many runs, each started by a call or the end of the one before, led to it.
+    `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events. `chain` names the
+    automations whose runs led to it, each by the one before: by what it published, by a call, or by its end.
     """
 
     id: str
@@ -46,14 +46,14 @@ class Event(NamedTuple):
     app: str
     replay: str
     traceparent: str
-    depth: int = 0
+    chain: tuple[str, ...] = ()
 
 
 def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -> Event:
     """The event that `headers` describe.
 
     A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka. Raises ContractError
-    for an unknown specversion, a missing or overlong attribute, a bad time or depth, or no app.
+    for an unknown specversion, a missing or overlong attribute, a bad time or chain, or no app.
     """
     found = dict(headers or ())
     app = _attribute(found, "ce_app")
@@ -77,7 +77,7 @@ def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -
         app=app,
         replay=_attribute(found, REPLAY_HEADER),
         traceparent=_attribute(found, "traceparent"),
-        depth=_depth(found.get(DEPTH_HEADER)),
+        chain=_chain(found.get(CHAIN_HEADER)),
     )
 
 
@@ -92,7 +92,7 @@ def event_headers(event: Event) -> list[tuple[str, bytes]]:
         "ce_subject": event.subject,
         "ce_app": event.app,
         REPLAY_HEADER: event.replay,
-        DEPTH_HEADER: str(event.depth) if event.depth else "",
+        CHAIN_HEADER: ",".join(event.chain),
         "traceparent": event.traceparent,
         "content-type": "application/json",
     }
@@ -110,8 +110,9 @@ def format_time(time: datetime) -> str:
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
-_MOST_DIGITS = 6
-"""Of a depth: more than any chain comes to, few enough to be read at once."""
+
+_MOST_CHAIN = 64 << 10
+"""Bytes of a chain: a hundred names of the longest kind, where a run is refused long before."""
 
 
 def _attribute(found: dict[str, bytes], name: str) -> str:
@@ -132,12 +133,15 @@ def _required(found: dict[str, bytes], name: str) -> str:
     raise ContractError("missing_attribute", f"header {name} is missing or empty; CloudEvents 1.0 requires it")
 
 
-def _depth(value: bytes | None) -> int:
+def _chain(value: bytes | None) -> tuple[str, ...]:
     if value is None:
-        return 0
-    if not value.isdigit() or len(value) > _MOST_DIGITS:
-        raise ContractError("bad_depth", f"header {DEPTH_HEADER} is no count of runs: Headrace's services write it")
-    return int(value)
+        return ()
+    names = value[: _MOST_CHAIN + 1].decode(errors="replace").split(",")
+    if len(value) > _MOST_CHAIN or not all(all(map(is_name, name.partition("/")[::2])) for name in names):
+        raise ContractError(
+            "bad_chain", f"header {CHAIN_HEADER} is no list of automations: Headrace's services write it"
+        )
+    return tuple(names)
 
 
 def _time(text: str, timestamp_ms: int) -> datetime:

@@ -57,7 +57,7 @@ class Retried(BaseModel):
 class Job(BaseModel):
     """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings.
 
-    `depth`: how many runs led to this one, each started by a call or the end of the one before.
+    `chain`: the automations whose runs led to this one, the first one first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -73,7 +73,7 @@ class Job(BaseModel):
     key: str
     priority: Priority
     replay: str = ""
-    depth: int = 0
+    chain: tuple[str, ...] = ()
     trigger: dict[str, object]
     cause: Cause
     parent: Parent | None = None

@@ -22,10 +22,6 @@ STARTED = "headrace.started"
 ENDED = "headrace.ended"
 """A run has ended."""
 
-LONGEST_CHAIN = 5
-"""Runs that lead to another, each started by a call or the end of the one before: the predecessor's limit, which the
-language keeps. Automations that start each other in a circle come to an end by it."""
-
 
 class Start(BaseModel):
     """The body of CALLED and STARTED: which automation of the event's app, with which fields, and who asks."""
@@ -60,18 +56,6 @@ _FIRED_BY_A_FAILURE: tuple[EndTrigger, ...] = ("automation.finished", "automatio
 def fired_by_end(status: str) -> tuple[EndTrigger, ...]:
     """The types of trigger that a run's end with this status fires."""
     return _FIRED_BY_ANY if status in _WELL else _FIRED_BY_A_FAILURE
-
-
-CHAIN_TOO_LONG = "chain_too_long"
-"""The type of the error of a run that is refused because more than LONGEST_CHAIN led to it."""
-
-
-def chain_too_long(automation: str) -> str:
-    """The message of that error, for the automation that was to run."""
-    return (
-        f"automation {automation} is not run: {LONGEST_CHAIN} runs already led here, each started by a call or the end "
-        "of the one before; look for automations that start each other in a circle (`headrace lint` finds them)"
-    )
 
 
 def read_start(data: object) -> Start:

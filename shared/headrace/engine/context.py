@@ -27,7 +27,7 @@ class AutomationContext(TypedDict):
 
 
 class AutomationMetadata(TypedDict):
-    """`automation_chain_count`: how many runs led to this one, each started by a call or the end of the one before."""
+    """`automation_chain_count`: how many runs led to this one."""
 
     automation_chain_count: int
 
@@ -39,7 +39,7 @@ def is_cron(job: Job) -> bool:
 
 def get_metadata(job: Job) -> AutomationMetadata:
     """What the job says beside its trigger."""
-    return {"automation_chain_count": job.depth}
+    return {"automation_chain_count": len(job.chain)}
 
 
 def has_errored(context: AutomationContext) -> bool:

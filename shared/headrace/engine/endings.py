@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult, StepStatus
 from headrace.engine.decisions import Decision, GaveUp, HandOver, Park, Retry
-from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.errors import MAX_MESSAGE, StepError, StepTimeout
 from headrace.engine.plan import PlannedAwaiting, PlannedStep, PlannedStub
 from headrace.engine.run import Run
 
@@ -113,6 +114,15 @@ def cut_off_by_cancellation(run: Run, step: PlannedAwaiting, result: StepResult,
     result["error"] = error
     finished(run, step, result, {"success": False, "error": error})
     return "cancelled"
+
+
+def chain_too_long(job: Job, most: int) -> ErrorInfo:
+    """The error of a run that is refused: more than `most` led to it. Names the way, and the circle if it is one."""
+    this = f"{job.app}/{job.automation}"
+    text = f"not run: {len(job.chain)} runs led here, {most} may: {' → '.join((*job.chain, this))}"
+    if this in job.chain:
+        text += "; these start each other in a circle"
+    return {"type": "chain_too_long", "message": text[:MAX_MESSAGE], "retryable": False}
 
 
 def run_timeout(seconds: float) -> ErrorInfo:

@@ -16,7 +16,7 @@ def end_of(record: RunRecord, job: Job, prefix: str) -> Publication:
     """
     name = derived_uuid(f"{job.run_id}/{job.generation}/end")
     at = record["finished_at"] or record["started_at"]
-    event = own_event(job, name, ENDED, at, subject=job.run_id, depth=job.depth + 1)
+    event = own_event(job, name, ENDED, at, subject=job.run_id)
     body = {
         "automation": job.automation,
         "run_id": job.run_id,

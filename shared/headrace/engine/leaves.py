@@ -5,7 +5,7 @@ from typing import cast
 
 from headrace.contracts.automation.values import LONGEST_S, seconds
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
-from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, Start, chain_too_long
+from headrace.contracts.reserved import CALLED, Start
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
 from headrace.engine.attempts import OutOfTime, attempt, is_cut_off
@@ -109,10 +109,8 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
         raise cannot_park("`wait: true`")
     job, key = run.job, run.key
     called = f"{job.app}/{step.automation}"
-    if job.depth >= LONGEST_CHAIN:
-        raise StepError(CHAIN_TOO_LONG, chain_too_long(called))
     parent = Parent(run_id=job.run_id, automation=job.automation, step=key)
-    event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation, depth=job.depth + 1)
+    event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation)
     body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
     run.publications.append(published(event, EVENTS.full_name(run.ports.prefix), job.key, body))
     child = run_id(job.app, step.automation, event)

@@ -13,6 +13,7 @@ from headrace.engine.containers import Containers
 from headrace.engine.decisions import Decision, HandOver, after_giving_up
 from headrace.engine.endings import (
     Ending,
+    chain_too_long,
     failed,
     run_status,
     run_timeout,
@@ -93,7 +94,11 @@ class Orchestrator(Containers):
             run.mask = run.app.mask
         if journal is not None and journal.has_ended:
             run.strands.are_halted = True
-        ending = await self.execute_steps(run, plan.steps, run.results)
+        if len(run.job.chain) > self._ports.max_chain:
+            ending: Ending | None = "error"
+            run.failed(chain_too_long(run.job, self._ports.max_chain))
+        else:
+            ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
         if ending == "cancelled" and cancellation.error is not None:

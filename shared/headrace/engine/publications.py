@@ -18,8 +18,8 @@ class Publication:
     headers: list[tuple[str, bytes]]
 
 
-def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, depth: int, source: str = "") -> Event:
-    """An event that a run publishes; without `source` it is the automation's. `depth` is that of runs it triggers."""
+def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, source: str = "") -> Event:
+    """An event that a run publishes; without `source` it is the automation's."""
     return Event(
         id=id,
         source=source or f"headrace/{job.app}/{job.automation}",
@@ -29,7 +29,7 @@ def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, dep
         app=job.app,
         replay=job.replay,
         traceparent="",
-        depth=depth,
+        chain=(*job.chain, f"{job.app}/{job.automation}"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import ROW_TYPES, Event, Location, format_time
 from headrace.contracts.jobs import JOB_FORMAT, run_id
-from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, End, Start, chain_too_long, fired_by_end
+from headrace.contracts.reserved import CALLED, End, Start, fired_by_end
 from headrace.contracts.rows import RowChange
 from headrace.contracts.ticks import Tick
 from headrace.contracts.webhooks import WebhookRequest
@@ -169,9 +169,6 @@ def _fire(
         except TemplateError as error:
             found.append(MatchError(definition, error.type, f"automation {document.id}: {error.message}"))
             continue
-        if event.depth > LONGEST_CHAIN:
-            found.append(MatchError(definition, CHAIN_TOO_LONG, chain_too_long(document.id)))
-            continue
         job = _job(definition, event, run, key, trigger, cause)
         found.append(Match(definition, key, job if start is None else {**job, **_who(start)}))
     return found
@@ -218,7 +215,7 @@ def _job(
         "key": key,
         "priority": document.priority,
         "replay": event.replay,
-        "depth": event.depth,
+        "chain": event.chain,
         "trigger": trigger,
         "cause": cause,
     }

@@ -107,13 +107,11 @@ def _topic(wanted: str | None, run: Run) -> str:
 
 
 def _event(inputs: EventPublishInputs, run: Run) -> Event:
-    # Of the run's own depth: a chain counts calls and ends, and may lead through the events that its runs publish.
     return own_event(
         run.job,
         derived_uuid(run.key),
         inputs.type,
         run.now,
         subject=inputs.subject or "",
-        depth=run.job.depth,
         source=inputs.source or "",
     )

@@ -27,12 +27,17 @@ _SHORT: Mapping[Effect, str] = {
 REGENERATE = "<!-- Written by `headrace docs steps --out docs/steps` from the step's models. -->"
 
 
+_HEAD = """# Steps
+
+Each is the `use` of a step; its page has its inputs, outputs and errors. The examples stand where the trigger is a new
+row of the table `flights`: `trigger.row` is a flight."""
+
+
 def pages(steps: Mapping[str, Step]) -> dict[str, str]:
     """File names and contents: one page a step, and README.md with the table."""
     found = {f"{use}.md": page(step) for use, step in steps.items()}
     rows = [[f"[`{use}`]({use}.md)", _first_sentence(steps[use]), _SHORT[steps[use].effect]] for use in sorted(steps)]
-    head = "# Steps\n\nEach is the `use` of a step; its page has its inputs, outputs and errors."
-    return {**found, "README.md": _joined([REGENERATE, head, _table(["use", "does", "effect"], rows)])}
+    return {**found, "README.md": _joined([REGENERATE, _HEAD, _table(["use", "does", "effect"], rows)])}
 
 
 def page(step: Step) -> str:

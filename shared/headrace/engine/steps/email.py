@@ -51,9 +51,9 @@ class EmailSend(AwaitingStep):
   use: email.send
   with:
     connection: mail
-    to: "{{ trigger.data.email }}"
-    subject: "Flight {{ trigger.data.flight }} is late"
-    text: "It leaves {{ trigger.data.minutes }} minutes later."
+    to: "{{ trigger.row.contact }}"
+    subject: "Flight {{ trigger.row.flight }} is late"
+    text: "It leaves {{ trigger.row.dep_delay }} minutes later."
 """
 
     def bind(self, rendered: Outputs) -> Perform:

@@ -54,7 +54,7 @@ class MongoQuery(AwaitingStep):
     connection: catalogue
     operation: find
     collection: carriers
-    filter: {code: "{{ trigger.data.carrier }}", retired: {$exists: false}}
+    filter: {code: "{{ trigger.row.carrier }}", retired: {$exists: false}}
     limit: 1
 """
 

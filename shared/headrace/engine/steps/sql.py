@@ -80,7 +80,7 @@ class SqlQuery(AwaitingStep):
   with:
     connection: warehouse
     query: SELECT carrier, count(*) AS flights FROM delays WHERE minutes > :least GROUP BY carrier
-    parameters: {least: "{{ trigger.data.least }}"}
+    parameters: {least: "{{ trigger.row.dep_delay }}"}
 """
 
     def effect_of(self, constants: Mapping[str, object]) -> Effect:

@@ -87,7 +87,7 @@ class JobRunner:
         self, record: Record, turn: Turn
     ) -> Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]:
         """The job's run record and publications, or the dead letter that says why it has none."""
-        if any(name == RESUMES_HEADER for name, _ in record.headers):
+        if record.headers and any(name == RESUMES_HEADER for name, _ in record.headers):
             return self._reaching(record, self._resume(record, turn))
         try:
             started = _started(record)

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from headrace.contracts.automation.schedules import check_schedule
 from headrace.contracts.automation.values import ConditionSource, Name, Part
 from headrace.contracts.validation import Said
 
@@ -49,7 +50,11 @@ class CronTrigger(Part):
     """
 
     type: Literal["cron"]
-    schedule: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(@every \S+|@\w+|\S+( \S+){4,5})$")]
+    schedule: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, pattern=r"^(@every \S+|@\w+|\S+( \S+){4,5})$"),
+        AfterValidator(check_schedule),
+    ]
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     missed: Literal["skip", "run_once", "run_all"] = "run_once"
     when: ConditionSource | None = None

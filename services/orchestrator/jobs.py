@@ -105,7 +105,7 @@ class JobRunner:
             CLAIMS.labels(claimed.standing).inc()
             if claimed.standing in ("duplicate", "stale"):
                 return []
-            journal = Journal(self._heads, claim, claimed.journal)
+            journal = Journal(self._heads, claim, claimed.journal, restart=job.restart, unsent=job.unsent)
             try:
                 return await self._execute(plan, started, record, journal, turn)
             except OwnershipLost:
@@ -127,7 +127,8 @@ class JobRunner:
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
         made = self._outgoing(started.job, record, outcome)
         if outcome.gave_up_on is not None:
-            made.append(self._dead_letter(record, outcome.gave_up_on["type"], outcome.gave_up_on["message"]))
+            failed = outcome.gave_up_on
+            made.append(self._dead_letter.of_outcome(record, failed["type"], failed["message"], started.job))
         return made
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:

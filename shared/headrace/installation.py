@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from headrace.contracts.topics import DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic
+from headrace.contracts.topics import CARRIERS, DAY_MS, DEAD_LETTERS, RETRIES, RUNS, SOURCES, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
 
 READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
-    "orchestrator": (*JOBS.values(), *RETRIES.values()),
-    "recorder": (RUNS,),
+    "orchestrator": CARRIERS,
+    "recorder": (RUNS, DEAD_LETTERS),
 }
 """The services in the order of an event's way, and the topics that each one's group consumes."""
 

@@ -13,6 +13,7 @@ from headrace.cli.output import (
     UsageError,
     connected_settings,
     console,
+    one_line,
     print_facts,
     print_json,
     print_lines,
@@ -77,11 +78,19 @@ def show(
     if as_json:
         print_json(run)
         return
-    print_facts({name: value for name, value in run.items() if name != "steps"})
+    print_facts({name: value for name, value in run.items() if name not in ("steps", "history")})
+    for each in run.get("history", ()):
+        console.print(Text(_came_to(each)))
     tree = Tree("steps")
     for step in run["steps"]:
         _add(tree, step)
     console.print(tree)
+
+
+def _came_to(earlier: dict[str, Any]) -> str:
+    error = earlier["error"]
+    why = f", {error['type']}: {error['message']}" if error else ""
+    return one_line(f"generation {earlier['generation']}: {earlier['status']}, {shown(earlier['finished_at'])}{why}")
 
 
 async def _find(storage: Storage, asked: str) -> dict[str, Any] | None:

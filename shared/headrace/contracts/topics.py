@@ -50,7 +50,7 @@ RETRIES: dict[float, Topic] = {
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
-    "pointer, reason, first 64 KB of the bytes",
+    "reason, pointer, the Job or the first 64 KB of the bytes",
     retention_ms=30 * DAY_MS,
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
@@ -59,5 +59,8 @@ RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES.values(), TIMERS, DEAD_LETTERS, RUNS)
+CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES.values())
+"""Whose records carry runs: jobs, and what resumes them."""
+
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -18,8 +18,7 @@ from headrace.contracts.topics import DEAD_LETTERS
 from headrace.redriving import How, NotRedrivable, Redriver
 from headrace.settings import Settings
 from headrace.storage import Action, Letter, LetterFilter, Storage
-from headrace.streams import Outgoing
-from headrace.streams.producing import ConfirmingProducer
+from headrace.streams.producing import ConfirmingProducer, Placed
 
 BATCH = 500
 """Letters done and then marked together: what is done twice after a kill, at the most."""
@@ -105,7 +104,7 @@ async def _redrive(
     # Whoever takes a run up again must find its journal, however long the job waits for a worker.
     await storage.heads.keep([each.run_id for each in batch if each.run_id], _now() + _KEPT)
     ids: list[str] = []
-    records: list[Outgoing] = []
+    records: list[Placed] = []
     for id in [each.id for each in batch if each.id in letters]:
         try:
             records.append(await redriver.outgoing(letters[id]))

@@ -21,6 +21,7 @@ from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing
 from headrace.streams.admin import read_one
+from headrace.streams.producing import Placed
 
 _JOB_HEADERS = frozenset(("traceparent", REPLAY_HEADER))
 """What the matcher gives a job: the rest was of the dead job's way."""
@@ -62,7 +63,7 @@ class Redriver:
         self._sources = _names(settings, SOURCES)
         self._known = _names(settings, [topic for topics in READS.values() for topic in topics])
 
-    async def outgoing(self, letter: DeadLetter) -> Outgoing:
+    async def outgoing(self, letter: DeadLetter) -> Placed:
         """The record that redrives `letter`; raises NotRedrivable, PlatformUnavailable, StreamFailed."""
         topic = letter.source.topic
         if topic not in self._known:
@@ -73,9 +74,9 @@ class Redriver:
         headers = record.headers
         if topic in self._sources:
             headers = repeating_headers(headers, letter.source, letter.timestamp_ms)
-        return Outgoing(topic, record.key, record.value, headers)
+        return _put_back(letter, record, headers)
 
-    async def _carrier(self, letter: DeadLetter) -> Outgoing:
+    async def _carrier(self, letter: DeadLetter) -> Placed:
         if letter.job is None and is_resumption(letter.headers):
             return self._resumption(letter)
         if letter.job is None or self._how.edited is not None:
@@ -85,12 +86,12 @@ class Redriver:
             except ContractError as error:
                 if self._how.edited is not None:
                     raise NotRedrivable(f"what is to go in its place is no job: {error.message}") from None
-                return Outgoing(letter.source.topic, record.key, record.value, record.headers)
+                return _put_back(letter, record, record.headers)
         else:
             job = read_job(letter.job)
         return await self._job(job, letter)
 
-    async def _job(self, job: Job, letter: DeadLetter) -> Outgoing:
+    async def _job(self, job: Job, letter: DeadLetter) -> Placed:
         version = job.version if self._how.version == "same" else await self._latest_of(f"{job.app}/{job.automation}")
         # Of an older letter nobody knows; an event that is published twice is the same event.
         had_outcome = letter.run is not None and letter.run.had_outcome
@@ -101,14 +102,14 @@ class Redriver:
             raise NotRedrivable(f"its trigger cannot be written as JSON again ({error})") from None
         key = job_key(job.app, job.automation, job.key).encode(errors="replace")
         headers = [(name, content) for name, content in letter.headers if name in _JOB_HEADERS]
-        return Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, headers)
+        return Placed(Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, headers))
 
-    def _resumption(self, letter: DeadLetter) -> Outgoing:
+    def _resumption(self, letter: DeadLetter) -> Placed:
         if self._how.is_restart or self._how.version == "latest" or self._how.edited is not None:
             raise NotRedrivable("its run was parked and its job is in the run's journal: it can be resumed as it was")
         again = redriven_resumption(read_resumption(letter.value))
         topic = JOBS[again.priority].full_name(self._settings.prefix)
-        return Outgoing(topic, again.record_key, write_resumption(again), [(RESUMES_HEADER, b"")])
+        return Placed(Outgoing(topic, again.record_key, write_resumption(again), [(RESUMES_HEADER, b"")]))
 
     async def _whole(self, letter: DeadLetter) -> WholeRecord:
         edited = self._how.edited
@@ -127,6 +128,11 @@ class Redriver:
                 f"there is no automation {automation} any more; --version same takes the version it had"
             )
         return version
+
+
+def _put_back(letter: DeadLetter, record: WholeRecord, headers: list[tuple[str, bytes]]) -> Placed:
+    # To the partition that it stood in: whoever published it may have chosen it otherwise than we do.
+    return Placed(Outgoing(letter.source.topic, record.key, record.value, headers), letter.source.partition)
 
 
 async def whole_record(settings: Settings, letter: DeadLetter) -> WholeRecord:

@@ -31,7 +31,8 @@ class Continuations:
                 timer = Timer(due=decision.until, resumes=_resumption(job))
                 return Outgoing(self._timers, job.run_id.encode(), write_timer(timer))
             case DeadLetter():
-                return self._dead_letter(record, decision.error["type"], decision.error["message"])
+                failed = decision.error
+                return self._dead_letter.of_outcome(record, failed["type"], failed["message"], job)
 
 
 def _resumption(job: Job) -> Resumption:
@@ -43,6 +44,7 @@ def _resumption(job: Job) -> Resumption:
         source=Location(cause.topic, cause.partition, cause.offset),
         generation=job.generation,
         segment=job.segment + 1,
+        restart=job.restart,
         key=job.key,
         priority=job.priority,
     )

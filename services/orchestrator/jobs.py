@@ -137,7 +137,8 @@ class JobRunner:
         async def execute(journal: Journal) -> list[Outgoing]:
             if journal.job is None:
                 return [self._dead_letter(record, "unknown_run", f"run {found.run_id} has not parked, or is forgotten")]
-            job = journal.job.model_copy(update={"generation": found.generation, "segment": found.segment})
+            now = {"generation": found.generation, "segment": found.segment, "unsent": found.unsent}
+            job = journal.job.model_copy(update=now)
             plan = self._plans.cached(job) or await self._plans.load(job)
             return await self._execute(plan, Started(job, location, _time(record)), record, journal, turn)
 
@@ -162,8 +163,9 @@ class JobRunner:
             CLAIMS.labels(claimed.standing).inc()
             if claimed.standing in ("duplicate", "stale"):
                 return []
+            journal = Journal(self._heads, claim, claimed.journal, restart=segment.restart, unsent=segment.unsent)
             try:
-                return await execute(Journal(self._heads, claim, claimed.journal))
+                return await execute(journal)
             except OwnershipLost:
                 CLAIMS.labels("lost").inc()
             await asyncio.sleep(wait)

@@ -7,9 +7,7 @@ from prometheus_client import Counter
 
 from headrace.contracts.errors import ContractError
 from headrace.contracts.runs import FINAL_STATUSES, RunRecord, read_run
-from headrace.contracts.topics import DAY_MS, DEAD_LETTERS
 from headrace.service import DeadLetterWriter, Loop
-from headrace.settings import Settings
 from headrace.storage import Applied, Storage
 from headrace.streams import Outgoing, Record
 
@@ -17,15 +15,17 @@ RECORDED = Counter("headrace_run_records_total", "Run records by what became of 
 
 
 class RunWriter:
-    """The runtime's handler. Writing the same records again changes nothing, so a batch may be handled again."""
+    """A handler for run records. Writing the same ones again changes nothing, so a batch may be handled again.
 
-    def __init__(self, settings: Settings, loop: Loop, storage: Storage, dead_letter: DeadLetterWriter) -> None:
+    `heads_kept` is how long an ended run may still come back.
+    """
+
+    def __init__(self, loop: Loop, storage: Storage, dead_letter: DeadLetterWriter, heads_kept: timedelta) -> None:
         self._loop = loop
         self._runs = storage.runs
         self._heads = storage.heads
         self._dead_letter = dead_letter
-        # As long as a job or a dead letter may bring the run back, its head must tell what became of it.
-        self._heads_kept = timedelta(milliseconds=max(DEAD_LETTERS.retention_ms or 0, settings.retention_days * DAY_MS))
+        self._heads_kept = heads_kept
 
     def __call__(self, records: Sequence[Record]) -> list[list[Outgoing]]:
         """Nothing for each record that is written, or the dead letter that says why it is not. Raises Unavailable."""
@@ -41,8 +41,10 @@ class RunWriter:
                 readable.append(index)
         applied = self._loop.run(self._write(found))
         for index, reason in applied.refused:
-            record = records[readable[index]]
-            outputs[readable[index]] = [self._dead_letter(record, "not_storable", reason)]
+            record, run = records[readable[index]], found[index]
+            outputs[readable[index]] = [
+                self._dead_letter.of_automation(record, "not_storable", reason, run["app"], run["automation"])
+            ]
         for outcome in ("new", "replaced", "collapsed"):
             RECORDED.labels(outcome).inc(getattr(applied, outcome))
         return outputs

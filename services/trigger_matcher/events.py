@@ -98,9 +98,9 @@ class RecordMatcher:
         raise ContractError("reserved_type", f"types that begin with `{RESERVED}` are Headrace's own; this one is none")
 
     def _outgoing(self, record: Record, event: Event, found: Match | MatchError) -> Outgoing:
-        if isinstance(found, MatchError):
-            return self._dead_letter(record, found.type, found.message)
         document = found.definition.live.document
+        if isinstance(found, MatchError):
+            return self._dead_letter.of_automation(record, found.type, found.message, document.app, document.name)
         value = _job_value(record, found)
         self._made[document.priority] += 1
         headers = [("traceparent", event.traceparent.encode())] if event.traceparent else []

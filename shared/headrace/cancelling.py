@@ -12,7 +12,7 @@ from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, write_res
 from headrace.contracts.topics import CONTROL, JOBS
 from headrace.settings import Settings
 from headrace.storage import RunFilter, Storage
-from headrace.streams.producing import ConfirmingProducer
+from headrace.streams.producing import ConfirmingProducer, Placed
 from headrace.streams.records import Outgoing
 
 PAGE = 1_000
@@ -82,7 +82,7 @@ def _resumption(settings: Settings, run: Mapping[str, Any]) -> Outgoing:
 
 
 def _produce(settings: Settings, records: Sequence[Outgoing]) -> None:
-    fate = ConfirmingProducer(settings.kafka).produce(records)
+    fate = ConfirmingProducer(settings.kafka).produce([Placed(each) for each in records])
     if len(fate.confirmed) < len(records):
         why = fate.failure or next(iter(fate.refused.values()), "unknown")
         raise NotAsked(f"Kafka confirmed {len(fate.confirmed)} of {len(records)} records ({why}); ask again")

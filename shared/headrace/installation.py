@@ -2,15 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.contracts.topics import AUTOMATIONS, DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic, retry_topic
+from headrace.contracts.topics import (
+    AUTOMATIONS,
+    CARRIERS,
+    DAY_MS,
+    DEAD_LETTERS,
+    RETRIES,
+    RUNS,
+    SOURCES,
+    TOPICS,
+    Topic,
+    retry_topic,
+)
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
 
 READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
-    "orchestrator": (*JOBS.values(), *RETRIES),
-    "recorder": (RUNS,),
+    "orchestrator": CARRIERS,
+    "recorder": (RUNS, DEAD_LETTERS),
 }
 """The services in the order of an event's way, and the topics that each one's group consumes."""
 
@@ -23,6 +34,11 @@ def retry_topics(settings: Settings) -> dict[float, Topic]:
 def topics(settings: Settings) -> list[Topic]:
     """All topics of the installation."""
     return _with_tiers(TOPICS, settings)
+
+
+def carriers(settings: Settings) -> list[Topic]:
+    """Those whose records carry runs: jobs, and what resumes them."""
+    return _with_tiers(CARRIERS, settings)
 
 
 def _with_tiers(topics: Sequence[Topic], settings: Settings) -> list[Topic]:

@@ -18,12 +18,13 @@ import uvloop
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from headrace.contracts.cloudevents import Location
-from headrace.contracts.deadletters import Refused, cut_key, dead_letter
+from headrace.contracts.cloudevents import Location, app_of
+from headrace.contracts.deadletters import About, Reason, Refused, about_carrier, about_outcome, cut_key, dead_letter
+from headrace.contracts.jobs import Job
 from headrace.contracts.topics import DEAD_LETTERS
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import SystemClock
-from headrace.installation import topic_specs
+from headrace.installation import carriers, topic_specs
 from headrace.settings import Settings, SettingsError, load_settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing, Record, StreamFailed, Unavailable
@@ -159,13 +160,30 @@ class DeadLetterWriter:
     def __init__(self, service: str, settings: Settings) -> None:
         self._service = service
         self._topic = DEAD_LETTERS.full_name(settings.prefix)
+        self._carriers = frozenset(topic.full_name(settings.prefix) for topic in carriers(settings))
         self._clock = SystemClock()
 
     def __call__(self, record: Record, type: str, message: str) -> Outgoing:
-        """The dead letter that points at `record`, keyed as the record; a key may be longer than a letter can carry."""
+        """The dead letter that points at `record`, keyed as the record; a key may be longer than a letter can carry.
+
+        If the record carries a run, the letter says of which.
+        """
+        is_carrier = record.topic in self._carriers
+        about = about_carrier(record.value, record.headers) if is_carrier else About(app_of(record.headers))
+        return self._letter(record, type, message, about)
+
+    def of_automation(self, record: Record, type: str, message: str, app: str, automation: str) -> Outgoing:
+        """The same, of an event that concerns this automation alone."""
+        return self._letter(record, type, message, About(app, automation))
+
+    def of_outcome(self, record: Record, type: str, message: str, job: Job) -> Outgoing:
+        """The same, of a run that has an outcome, which goes out with the letter, and waits for what becomes of it."""
+        return self._letter(record, type, message, about_outcome(job, record.value, record.headers))
+
+    def _letter(self, record: Record, type: str, message: str, about: About) -> Outgoing:
         location = Location(record.topic, record.partition, record.offset)
-        refused = Refused(location, record.key, record.value, record.headers)
-        letter = dead_letter(self._service, refused, type, message, self._clock.now())
+        refused = Refused(location, record.key, record.value, record.headers, record.timestamp_ms)
+        letter = dead_letter(self._service, refused, Reason(type=type, message=message), self._clock.now(), about)
         return Outgoing(self._topic, cut_key(record.key), letter)
 
 

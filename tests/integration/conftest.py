@@ -109,7 +109,8 @@ class Installation:
         self.await_quiet()
         found = [orjson.loads(value) for value in self.read(DEAD_LETTERS.full_name(self.settings.prefix))]
         for each in found:
-            each["value"] = None if each["value"] is None else b64decode(each["value"])
+            kept = each.get("value")
+            each["value"] = each["job"].encode() if "value" not in each else None if kept is None else b64decode(kept)
         return found
 
     def read(self, topic: str) -> list[bytes]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 import orjson
 
 from headrace.contracts.cloudevents import Location
-from headrace.contracts.jobs import Job, next_segment, read_job
+from headrace.contracts.jobs import Job, next_segment, read_job, redriven
 from headrace.contracts.runs import StepResult
 from headrace.engine import (
     Claim,
@@ -244,10 +244,12 @@ class Course:
 
 @dataclass
 class Leaving:
-    """When the run is asked to leave: at which look, of all looks; and which of its ends are not committed."""
+    """When the run is asked to leave: at which look, of all looks; which of its ends are not committed; and which are
+    dead letters in their outcome's place, redriven."""
 
     looks: frozenset[int] = frozenset()
     uncommitted: frozenset[int] = frozenset()
+    dead: frozenset[int] = frozenset()
     looked: int = 0
 
     def __call__(self) -> bool:
@@ -270,13 +272,19 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
         ends += 1
         if ends in leaving.uncommitted:
             continue
+        if ends in leaving.dead:
+            job = redriven(job, version=job.version, is_restart=False, had_outcome=False)
+            continue
         course.outcomes.append(outcome)
         if isinstance(outcome.decision, Park):
             world.time = max(world.time, (outcome.decision.until - AT).total_seconds())
         gave_up += isinstance(outcome.decision, DeadLetter)
         if outcome.decision is None or (isinstance(outcome.decision, DeadLetter) and gave_up == tries):
             return course
-        job = read_job(next_segment(job))
+        if not isinstance(outcome.decision, DeadLetter):
+            job = read_job(next_segment(job))
+        else:
+            job = redriven(job, version=job.version, is_restart=False, had_outcome=True)
     raise AssertionError(f"resumed {RESUMES} times and at no end")
 
 
@@ -284,12 +292,12 @@ async def execute(world: World, plan: Plan, job: Job = JOB, leaving: Any = lambd
     """One worker's execution of one job, under a claim of its own."""
     world.claims += 1
     where = Location("jobs", 0, 9 + job.segment)
-    claim = Claim(job.run_id, Location("e", 0, 0), where, 0, job.segment, f"worker-{world.claims}")
+    claim = Claim(job.run_id, Location("e", 0, 0), where, job.generation, job.segment, f"worker-{world.claims}")
     claimed = await world.claim(claim)
     ports = Ports(rows=cast(Any, world), http=world, clock=WorldClock(world))
     # Each segment has a `now` of its own.
-    started = Started(job, where, AT + timedelta(seconds=job.segment))
-    journal = Journal(cast(Any, world), claim, claimed.journal)
+    started = Started(job, where, AT + timedelta(seconds=10 * job.generation + job.segment))
+    journal = Journal(cast(Any, world), claim, claimed.journal, restart=job.restart, unsent=job.unsent)
     return await Orchestrator(ports).execute(plan, started, journal, leaving)
 
 

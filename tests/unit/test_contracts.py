@@ -1,6 +1,5 @@
 """The messages on the topics: what is read, what is refused, and with which words."""
 
-from base64 import b64decode
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from headrace.contracts import limits
 from headrace.contracts.automation import DocumentError, parse_automation
 from headrace.contracts.cloudevents import Event, Location, event_headers, read_event
-from headrace.contracts.deadletters import Refused, dead_letter
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import job_key, read_job, run_id, write_job
 from headrace.contracts.rows import read_row_change, row_id_of, row_key
@@ -159,23 +157,6 @@ def test_a_run_record_that_is_none_is_refused(value: bytes | None) -> None:
         read_run(value)
 
 
-@given(st.binary(max_size=200) | st.none(), st.binary(max_size=20) | st.none())
-def test_a_dead_letter_keeps_the_bytes_the_place_and_the_reason(value: bytes | None, key: bytes | None) -> None:
-    letter = orjson.loads(dead_letter("svc", Refused(PLACE, key, value, [("h", b"\xff")]), "type", "why", AT))
-    assert letter["source"] == {"topic": "rows", "partition": 3, "offset": 42}
-    assert letter["reason"] == {"type": "type", "message": "why"}
-    assert (None if letter["value"] is None else b64decode(letter["value"])) == value
-    assert (None if letter["key"] is None else b64decode(letter["key"])) == key
-    assert b64decode(letter["headers"][0][1]) == b"\xff"
-
-
-def test_a_dead_letter_of_a_giant_stays_small_and_says_so() -> None:
-    many = [("h" * 10_000, b"x" * 10_000)] * 1_000
-    letter = dead_letter("svc", Refused(PLACE, b"k" * 100_000, b"v" * 8_000_000, many), "type", "why", AT)
-    assert len(letter) < 1 << 20
-    assert (orjson.loads(letter)["truncated"], orjson.loads(letter)["size"]) == (True, 8_000_000)
-
-
 DOCUMENT: dict[str, Any] = {
     "name": "a", "app": "shop", "trigger": {"type": "row.created", "table": "t"}, "steps": [{"id": "x", "use": "log", "with": {"text": "y"}}],
 }  # fmt: skip
@@ -212,8 +193,3 @@ def test_an_offset_at_the_edge_of_the_calendar_is_an_error_of_ours() -> None:
     edge = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))).isoformat()
     with pytest.raises(ContractError):
         read_event(headers(ce_time=edge), PLACE, 0)
-
-
-def test_a_reason_that_names_a_giant_field_leaves_the_letter_small() -> None:
-    letter = dead_letter("svc", Refused(PLACE, None, b"", []), "bad_shape", "run record: " + "\0" * 8_000_000, AT)
-    assert len(letter) < 100_000

@@ -190,9 +190,8 @@ def _steps_of_the_test() -> Iterator[None]:
 
 
 CUTS = st.lists(st.builds(Cut, st.integers(1, 14), st.booleans(), st.booleans()), max_size=4)
-LEAVINGS = st.builds(
-    Leaving, st.frozensets(st.integers(1, 30), max_size=3), st.frozensets(st.integers(1, 4), max_size=2)
-)
+ENDINGS = st.frozensets(st.integers(1, 4), max_size=2)
+LEAVINGS = st.builds(Leaving, st.frozensets(st.integers(1, 30), max_size=3), ENDINGS, ENDINGS)
 MANY = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -258,7 +257,7 @@ def made_once(found: list[dict[str, Any]]) -> set[str]:
 def test_cut_off_anywhere_effects_are_as_promised_and_nothing_is_decided_anew(
     found: list[dict[str, Any]], cuts: list[Cut], leaving: Leaving, seed: int
 ) -> None:
-    leaving = Leaving(leaving.looks, leaving.uncommitted)
+    leaving = Leaving(leaving.looks, leaving.uncommitted, leaving.dead)
     world = World(list(cuts), shuffle=Random(seed))
     course = run_to_its_end(world, plan_of(found), leaving)
     check_effects(world, course, made_once(found))
@@ -271,7 +270,7 @@ def test_where_the_world_answers_the_same_a_run_cut_off_ends_as_one_that_was_not
 ) -> None:
     plan = plan_of(found)
     uncut = run_to_its_end(World(varies=False), plan)
-    leaving = Leaving(leaving.looks, leaving.uncommitted)
+    leaving = Leaving(leaving.looks, leaving.uncommitted, leaving.dead)
     world = World(list(cuts), varies=False, shuffle=Random(seed))
     course = run_to_its_end(world, plan, leaving)
     check_effects(world, course, made_once(found))

@@ -144,8 +144,9 @@ def _dead_letter(message: Message) -> DeadLetterSeen:
     place = None
     if source is not None:
         place = Place(str(source["topic"]), cast(int, source["partition"]), cast(int, source["offset"]))
+    run = cast("Mapping[str, object]", letter.get("run") or {})
     return DeadLetterSeen(
-        _place(message), place, str(letter.get("run_id", "")), f"{reason.get('type')}: {reason.get('message')}"
+        _place(message), place, str(run.get("run_id", "")), f"{reason.get('type')}: {reason.get('message')}"
     )
 
 

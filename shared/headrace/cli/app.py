@@ -10,7 +10,21 @@ import typer
 from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive, PartlyApplied
-from headrace.cli import automations, bench, chaos, demo, docs, events, groups, linting, runs, stack, topics, trials
+from headrace.cli import (
+    automations,
+    bench,
+    chaos,
+    deadletters,
+    demo,
+    docs,
+    events,
+    groups,
+    linting,
+    runs,
+    stack,
+    topics,
+    trials,
+)
 from headrace.cli.output import Failed, UsageError, print_located
 from headrace.contracts.automation import DocumentError
 from headrace.documents import WrongFiles
@@ -38,6 +52,7 @@ app.command("lint")(linting.lint_files)
 app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
+app.add_typer(deadletters.app, name="dlq")
 app.add_typer(events.app, name="events")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")

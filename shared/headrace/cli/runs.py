@@ -15,6 +15,7 @@ from headrace.cli.output import (
     UsageError,
     connected_settings,
     console,
+    one_line,
     print_facts,
     print_json,
     print_lines,
@@ -80,7 +81,9 @@ def show(
     if as_json:
         print_json(run)
         return
-    print_facts({name: value for name, value in run.items() if name not in ("steps", "retries")})
+    print_facts({name: value for name, value in run.items() if name not in ("steps", "retries", "history")})
+    for each in run.get("history", ()):
+        console.print(Text(_came_to(each)))
     tree = Tree("steps")
     for step in run["steps"]:
         _add(tree, step)
@@ -137,6 +140,12 @@ async def _unended(storage: Storage, asked: list[str]) -> list[dict[str, Any]]:
 def _rung(retried: dict[str, Any]) -> tuple[object, ...]:
     error = f"{retried['error_type']}: {retried['message']}"
     return retried["attempt"], retried["failed_at"], retried["step"], error, retried["due"]
+
+
+def _came_to(earlier: dict[str, Any]) -> str:
+    error = earlier["error"]
+    why = f", {error['type']}: {error['message']}" if error else ""
+    return one_line(f"generation {earlier['generation']}: {earlier['status']}, {shown(earlier['finished_at'])}{why}")
 
 
 async def _find(storage: Storage, asked: str) -> dict[str, Any] | None:

@@ -19,6 +19,10 @@ REPLAY_HEADER = "headrace_replay"
 CHAIN_HEADER = "headrace_chain"
 """Carries the automations whose runs led to the event, the first one first, with commas between."""
 
+REDRIVEN_HEADER = "headrace_redriven"
+"""The place (`topic/partition/offset`) of the record that this one repeats: a dead letter was redriven. An event
+without CloudEvents attributes keeps its name by it."""
+
 ROW_TYPES = {"c": "row.created", "u": "row.updated", "d": "row.deleted", "r": "row.read"}
 """Debezium's `op` to the event type it means."""
 
@@ -52,8 +56,9 @@ class Event(NamedTuple):
 def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -> Event:
     """The event that `headers` describe.
 
-    A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka. Raises ContractError
-    for an unknown specversion, a missing or overlong attribute, a bad time or chain, or no app.
+    A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka, or by that of the
+    record it repeats. Raises ContractError for an unknown specversion, a missing or overlong attribute, a bad time or
+    chain, a place that is none, or no app.
     """
     found = dict(headers or ())
     app = _attribute(found, "ce_app")
@@ -62,7 +67,8 @@ def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -
     if not is_name(app):
         raise ContractError("bad_app", f"header ce_app is {app!r}: an app's name is made of a-z, 0-9, '_' and '-'")
     if "ce_specversion" not in found and "ce_id" not in found:
-        id, source = f"{location.partition}/{location.offset}", f"kafka:{location.topic}"
+        named = _redriven(found) or location
+        id, source = f"{named.partition}/{named.offset}", f"kafka:{named.topic}"
         type = _attribute(found, "ce_type")
     else:
         if (version := _attribute(found, "ce_specversion")) != SPECVERSION:
@@ -97,6 +103,23 @@ def event_headers(event: Event) -> list[tuple[str, bytes]]:
         "content-type": "application/json",
     }
     return [(name, value.encode()) for name, value in attributes.items() if value]
+
+
+def repeating_headers(headers: Headers, location: Location, timestamp_ms: int | None) -> list[tuple[str, bytes]]:
+    """The headers under which the record at `location` is the same event when it stands in another place as well."""
+    names = {name for name, _ in headers}
+    repeating = [*headers]
+    if REDRIVEN_HEADER not in names:
+        repeating.append((REDRIVEN_HEADER, "/".join(map(str, location)).encode()))
+    if "ce_time" not in names and timestamp_ms is not None:
+        repeating.append(("ce_time", format_time(datetime.fromtimestamp(timestamp_ms / 1000, UTC)).encode()))
+    return repeating
+
+
+def app_of(headers: Headers) -> str:
+    """The app that an event's headers name, "" if they name none that may be one."""
+    app = dict(headers).get("ce_app", b"")[: limits.ATTRIBUTE].decode(errors="replace")
+    return app if is_name(app) else ""
 
 
 def is_name(text: str) -> bool:
@@ -142,6 +165,21 @@ def _chain(value: bytes | None) -> tuple[str, ...]:
             "bad_chain", f"header {CHAIN_HEADER} is no list of automations: Headrace's services write it"
         )
     return tuple(names)
+
+
+def _redriven(found: dict[str, bytes]) -> Location | None:
+    text = _attribute(found, REDRIVEN_HEADER)
+    if not text:
+        return None
+    topic, _, place = text.partition("/")
+    partition, _, offset = place.partition("/")
+    if not (topic and _is_number(partition) and _is_number(offset)):
+        raise ContractError("bad_place", f"header {REDRIVEN_HEADER} is {text[:64]!r}; expected topic/partition/offset")
+    return Location(topic, int(partition), int(offset))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _time(text: str, timestamp_ms: int) -> datetime:

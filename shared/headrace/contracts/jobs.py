@@ -81,6 +81,12 @@ class Job(BaseModel):
     """Who started it by hand."""
     retries: tuple[Retried, ...] = ()
     """How the run came to its `attempt`: one for each before it."""
+    restart: int = 0
+    """The generation in which the run was last begun anew. It stands in the keys of steps: what was done before is not
+    recalled, and what is done again is another effect."""
+    unsent: tuple[tuple[int, int], ...] = ()
+    """(generation, segment) of those before this one that ended without an outcome: what they published, and the
+    journal knows, goes out with this one's."""
 
 
 def read_job(value: bytes | None) -> Job:
@@ -95,20 +101,40 @@ def read_job(value: bytes | None) -> Job:
         raise ContractError(*explain(error, "job")) from None
 
 
+def write_job(job: Job) -> bytes:
+    """The value of its record; raises JSONEncodeError for a trigger that only others than us could have written."""
+    return orjson.dumps(job.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
+
+
 def next_segment(job: Job) -> bytes:
     """The value of the job that goes on with the run where this one leaves it."""
-    return write_job(job.model_copy(update={"segment": job.segment + 1}))
+    return write_job(job.model_copy(update={"segment": job.segment + 1, "unsent": ()}))
 
 
 def next_attempt(job: Job, retried: Retried) -> bytes:
     """The value of the job that tries again what failed."""
-    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried)}
+    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried), "unsent": ()}
     return write_job(job.model_copy(update=after))
 
 
-def write_job(job: Job) -> bytes:
-    """The job as a record's value."""
-    return orjson.dumps(job.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
+def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> Job:
+    """The job that takes a dead one's run up again, in its next generation: where it stopped, or from the beginning.
+
+    `had_outcome`: what the dead job's run had published is out.
+    """
+    generation = job.generation + 1
+    before = () if had_outcome or is_restart else (*job.unsent, (job.generation, job.segment))
+    return job.model_copy(
+        update={
+            "version": version,
+            "generation": generation,
+            "segment": 0,
+            "attempt": 1,
+            "retries": (),
+            "restart": generation if is_restart else job.restart,
+            "unsent": before,
+        }
+    )
 
 
 def run_id(app: str, automation: str, event: Event) -> str:

@@ -32,6 +32,9 @@ class Resumption(BaseModel):
     key: str
     """The ordering key of the run's job."""
     priority: Priority
+    restart: int = 0
+    unsent: tuple[tuple[int, int], ...] = ()
+    """Both as a job's."""
 
     @property
     def record_key(self) -> bytes:
@@ -61,6 +64,17 @@ def read_resumption(value: bytes | None) -> Resumption:
         return Resumption.model_validate_json(value or b"")
     except ValidationError as error:
         raise ContractError(*explain(error, "resumption")) from None
+
+
+def redriven_resumption(resumption: Resumption) -> Resumption:
+    """What takes the run up again, in its next generation, where the dead one could not go on."""
+    return resumption.model_copy(
+        update={
+            "generation": resumption.generation + 1,
+            "segment": 0,
+            "unsent": (*resumption.unsent, (resumption.generation, resumption.segment)),
+        }
+    )
 
 
 def write_timer(timer: Timer) -> bytes:

@@ -55,7 +55,7 @@ CONTROL = Topic("control", "run id, or automation id", "which runs are to end, b
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
-    "pointer, reason, first 64 KB of the bytes",
+    "reason, pointer, the Job or the first 64 KB of the bytes",
     retention_ms=30 * DAY_MS,
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
@@ -64,5 +64,8 @@ RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
+CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES)
+"""Whose records carry runs, jobs and what resumes them, where the setting `retry_tiers` does not name others."""
+
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -40,11 +40,22 @@ class Noted:
 class Journal:
     """One segment's journal, under one claim. `entries` are those written so far, in their order.
 
+    What was written before the generation `restart` is of a life that the run has left. `unsent` are the segments whose
+    publications are to go out with this one's.
+
     Entries are numbered, so one is written at a time; what comes meanwhile goes together with the next. After a write
     that failed, and may have been done nevertheless, nothing is written any more: every later one raises the same.
     """
 
-    def __init__(self, heads: RunHeads, claim: Claim, entries: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        heads: RunHeads,
+        claim: Claim,
+        entries: Sequence[bytes],
+        *,
+        restart: int = 0,
+        unsent: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self._heads = heads
         self._claim = claim
         self._written = len(entries)
@@ -59,6 +70,8 @@ class Journal:
         """The job of the segment in which the run last parked."""
         self.has_ended = False
         """Whether a strand has ended the whole run: those beside it begin no further step."""
+        self._restart = restart
+        self._publishing = {(claim.generation, claim.segment), *unsent}
         for entry in joined(entries):
             self._read(entry)
 
@@ -210,10 +223,12 @@ class Journal:
 
     def _read(self, encoded: bytes) -> None:
         entry = cast("dict[str, object]", loads(encoded))
+        if cast(int, entry["generation"]) < self._restart:
+            return
         if self._started_at is None:
             self._started_at = cast("datetime | None", entry.get("started_at"))
-        # What an earlier segment published went out with its end.
-        is_ours = (entry["generation"], entry["segment"]) == (self._claim.generation, self._claim.segment)
+        # What an earlier segment published went out with its end, if it had one.
+        is_unsent = (entry["generation"], entry["segment"]) in self._publishing
         for item in cast("list[dict[str, object]]", entry["items"]):
             key = str(item["key"])
             before = self._known.get(key, Noted())
@@ -228,7 +243,7 @@ class Journal:
                 if before.is_decided:
                     self._known[key] = Noted(decision=before.decision, is_decided=True)
                 continue
-            packed = cast("list[dict[str, object]]", item.get("publications", [])) if is_ours else []
+            packed = cast("list[dict[str, object]]", item.get("publications", [])) if is_unsent else []
             # A step with steps inside has two: what it decided, and how it failed as a whole.
             self._known[key] = Noted(
                 result=cast("StepResult | None", item.get("result")),

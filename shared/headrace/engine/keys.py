@@ -4,16 +4,12 @@ from headrace.contracts.jobs import Job
 
 
 def key_prefix(job: Job) -> str:
-    """What the keys of all steps of this job begin with.
-
-    The design asks for the generation of a *restart*: a `resume` keeps the keys. Until redrives exist the job's own
-    generation is always 0 and is that.
-    """
-    return f"{job.run_id}/{job.generation}/"
+    """What the keys of all steps of this job begin with: a run that is resumed keeps them, whatever its generation."""
+    return f"{job.run_id}/{job.restart}/"
 
 
 def step_key(job: Job, path: str, iteration: str = "0") -> str:
-    """`run_id/generation/step path/iteration`, the same for every attempt at this step of this run.
+    """`run_id/generation of the last restart/step path/iteration`, the same for every attempt at this step of this run.
 
     `path` are the ids from the outermost step to this one, joined by dots; `iteration` is "0" outside of loops.
     """

@@ -151,10 +151,10 @@ class Orchestrator(Containers):
         if noted is None or (noted.result is None and isinstance(step, PlannedDelay)):
             if run.only_recorded:
                 return "replayed"
-            if run.strands.are_halted:
-                return "halted"
             if run.cancellation.error is not None:
                 return "cancelled"
+            if run.strands.are_halted:
+                return "halted"
             if run.journal is not None and run.is_asked_to_leave():
                 return "handed_over"
             if began >= run.deadline:

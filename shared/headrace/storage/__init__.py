@@ -1,8 +1,17 @@
 """MongoDB, all of it: nothing else imports the driver, and no driver type leaves this folder."""
 
 from headrace.storage.app_databases import AppDatabases
+from headrace.storage.audit import Action, AuditStore, Conclusion
 from headrace.storage.automations import AutomationStore, Saved
 from headrace.storage.client import Storage
+from headrace.storage.dead_letters import (
+    LETTER_STATES,
+    ArrivedLetter,
+    DeadLetterStore,
+    Letter,
+    LetterFilter,
+    LetterState,
+)
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
@@ -10,10 +19,19 @@ from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
 
 __all__ = [
+    "LETTER_STATES",
+    "Action",
     "AppDatabases",
     "Applied",
+    "ArrivedLetter",
+    "AuditStore",
     "AutomationStore",
+    "Conclusion",
+    "DeadLetterStore",
     "GroupStore",
+    "Letter",
+    "LetterFilter",
+    "LetterState",
     "MongoRowStore",
     "MongoRunHeads",
     "RunFilter",

@@ -172,6 +172,13 @@ async def keep_until(collection: Collection, ids: Sequence[str], at: datetime | 
         await collection.update_many({"_id": {"$in": ids[start : start + MOST_IDS]}}, change)
 
 
+async def postpone(collection: Collection, ids: Sequence[str], at: datetime) -> None:
+    """Those of the documents that expire do so at `at`, if that is later."""
+    for start in range(0, len(ids), MOST_IDS):
+        asked = {"_id": {"$in": ids[start : start + MOST_IDS]}, "expires_at": {"$exists": True}}
+        await collection.update_many(asked, {"$max": {"expires_at": at}})
+
+
 def _judge(left: Mapping[str, _Wish], heads: Mapping[str, Head]) -> _Standing:
     """Ends what owns nothing; a wish whose head is gone again is left to be made."""
     standing: _Standing = {}

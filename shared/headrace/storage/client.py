@@ -6,7 +6,9 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from headrace.settings import Settings, SettingsError
+from headrace.storage.audit import AuditStore
 from headrace.storage.automations import AutomationStore
+from headrace.storage.dead_letters import DeadLetterStore
 from headrace.storage.driver import Document, reaching_mongodb, remember_client
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
@@ -36,6 +38,8 @@ class Storage:
         self.suspects = SuspectStore(database)
         self.automations = AutomationStore(database)
         self.groups = GroupStore(database)
+        self.dead_letters = DeadLetterStore(database)
+        self.audit = AuditStore(database)
 
     async def prepare(self) -> None:
         """Makes the indexes; repeatable. Raises PlatformUnavailable."""
@@ -44,6 +48,8 @@ class Storage:
             await self.automations.prepare()
             await self.heads.prepare()
             await self.suspects.prepare()
+            await self.dead_letters.prepare()
+            await self.audit.prepare()
 
     async def ping(self) -> datetime:
         """The server's time; raises PlatformUnavailable."""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from headrace.engine.ports import Claim, Claimed
 from headrace.engine.rows import OutcomeT, RowEffect, RowEntry
-from headrace.storage.claims import ClaimWriter, keep_until
+from headrace.storage.claims import ClaimWriter, keep_until, postpone
 from headrace.storage.driver import Database, reaching_mongodb
 from headrace.storage.journal import JournalWriter
 from headrace.storage.ownership import entry_id
@@ -68,3 +68,16 @@ class MongoRunHeads:
             ids = [entry_id(str(head["_id"]), number) for head in found for number in range(int(head["entries"]))]
             await keep_until(self._journal, ids, at)
             await keep_until(self._heads, [str(head["_id"]) for head in found], at + HEAD_OUTLIVES_JOURNAL)
+
+    async def keep(self, run_ids: Sequence[str], until: datetime) -> None:
+        """Those of these runs that expire do not before `until`, nor do their journals.
+
+        Repeatable; runs that do not expire, or have no head, are passed over. `until` is aware. Raises
+        PlatformUnavailable, then some may be done.
+        """
+        expiring = {"_id": {"$in": [*run_ids]}, "expires_at": {"$exists": True}}
+        with reaching_mongodb():
+            found = await self._heads.find(expiring, {"entries": 1}).to_list(None)
+            ids = [entry_id(str(head["_id"]), number) for head in found for number in range(int(head["entries"]))]
+            await postpone(self._journal, ids, until)
+            await postpone(self._heads, [str(head["_id"]) for head in found], until + HEAD_OUTLIVES_JOURNAL)

@@ -20,9 +20,9 @@ def order(record: RunRecord) -> tuple[int, int]:
 def rounds(records: Sequence[RunRecord], indexes: Iterable[int]) -> list[list[int]]:
     """Those of `indexes` to write so that the end is as if all were written one by one, in their order.
 
-    One per run in a round, its greatest. More rounds than one come only where a final record is followed by a greater
-    one of its generation, which whoever owns its runs never writes: whether the later one counts depends on what is
-    stored.
+    One per run in a round, its greatest. More rounds than one come where a record is followed by one of a later
+    generation, since what the earlier one came to is kept; and where a final record is followed by a greater one of its
+    generation, which whoever owns its runs never writes: whether the later one counts depends on what is stored.
     """
     chosen: list[dict[str, int]] = []
     reached: dict[str, int] = {}
@@ -33,7 +33,7 @@ def rounds(records: Sequence[RunRecord], indexes: Iterable[int]) -> list[list[in
         if number == len(chosen):
             chosen.append({})
         kept = chosen[number].get(run_id)
-        if kept is None or supersedes(record, records[kept]):
+        if kept is None or _stands_for(record, records[kept]):
             chosen[number][run_id] = index
         elif order(record) > order(records[kept]):
             reached[run_id] = number + 1
@@ -41,3 +41,7 @@ def rounds(records: Sequence[RunRecord], indexes: Iterable[int]) -> list[list[in
                 chosen.append({})
             chosen[number + 1][run_id] = index
     return [list(each.values()) for each in chosen]
+
+
+def _stands_for(record: RunRecord, kept: RunRecord) -> bool:
+    return record["generation"] == kept["generation"] and supersedes(record, kept)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast, get_args
 
-from pymongo import DESCENDING, IndexModel, ReplaceOne
+from pymongo import DESCENDING, IndexModel, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from headrace.contracts.runs import FINAL_STATUSES, RunRecord, RunStatus
@@ -22,6 +22,10 @@ from headrace.storage.precedence import rounds
 
 NAMESPACE_EXISTS_DIFFERENTLY = 85
 """IndexOptionsConflict: the TTL index exists with another retention."""
+
+HISTORY_FIELDS = ("generation", "version", "status", "error", "started_at", "finished_at")
+MOST_HISTORY = 20
+"""Generations kept of a run, the newest: whoever redrives it more often learns nothing from the first ones."""
 
 LONGEST_RETENTION_S = (1 << 31) - 1
 """What MongoDB accepts for `expireAfterSeconds`: 68 years."""
@@ -59,7 +63,8 @@ _WITHOUT_STEPS = {"steps": 0}
 
 
 class RunStore:
-    """Collection `runs`: `_id` = run id, the record's fields, `recorded_at`."""
+    """Collection `runs`: `_id` = run id, the record's fields, `recorded_at`; of a run that was redriven also `history`:
+    what its earlier generations came to, each with HISTORY_FIELDS, the oldest first."""
 
     def __init__(self, database: Database, retention_days: float) -> None:
         self._database = database
@@ -85,9 +90,9 @@ class RunStore:
     async def apply(self, records: Sequence[RunRecord], recorded_at: datetime) -> Applied:
         """Writes what is newer than what is stored, by (generation, sequence), in whatever order records come.
 
-        Within a generation a final status stays. The same as applying the records one by one, and repeatable: applying
-        them again changes nothing. A record that cannot be stored is refused and holds up no other. Raises
-        PlatformUnavailable, then some may be written; `recorded_at` is aware.
+        Within a generation a final status stays; what an earlier one came to becomes history. The same as applying the
+        records one by one, and repeatable: applying them again changes nothing. A record that cannot be stored is
+        refused and holds up no other. Raises PlatformUnavailable, then some may be written; `recorded_at` is aware.
         """
         new = replaced = 0
         refused: list[tuple[int, str]] = []
@@ -209,7 +214,7 @@ class RunStore:
         """Replaces what is older; answers how many that were, and those that cannot be stored."""
         if not documents:
             return 0, []
-        replacements = [ReplaceOne(_older(document), document) for _, document in documents]
+        replacements = [_replacement(document) for _, document in documents]
         try:
             result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
         except BulkWriteError as error:
@@ -226,6 +231,17 @@ def _document(record: RunRecord, recorded_at: datetime) -> Document:
     document: Document = {"_id": record["run_id"], **record, "recorded_at": recorded_at}
     del document["run_id"], document["format"]
     return document
+
+
+def _replacement(document: Document) -> ReplaceOne[Document] | UpdateOne:
+    if document["generation"] == 0:  # there is nothing before it
+        return ReplaceOne(_older(document), document)
+    kept: Document = {"$ifNull": ["$history", []]}
+    came_to = {name: f"${name}" for name in HISTORY_FIELDS}
+    is_earlier = {"$lt": ["$generation", document["generation"]]}
+    all_of_it = {"$cond": [is_earlier, {"$concatArrays": [kept, [came_to]]}, kept]}
+    history = {"history": {"$slice": [all_of_it, -MOST_HISTORY]}}
+    return UpdateOne(_older(document), [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, history]}}])
 
 
 def _older(document: Document) -> Document:

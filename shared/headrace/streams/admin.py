@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Topics and groups as an operator handles them: made, checked, reset."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -155,5 +156,38 @@ def group_lag(kafka: Mapping[str, str], group: str, topics: Sequence[str]) -> in
                 first, end = consumer.get_watermark_offsets(found, timeout=TIMEOUT_S)
                 lag += end - max(first, found.offset)
         return lag
+    finally:
+        consumer.close()
+
+
+def read_one(kafka: Mapping[str, str], topic: str, partition: int, offset: int) -> Record | None:
+    """The committed record at this place, None if there is none (any more); raises StreamFailed."""
+    consumer = Consumer(
+        {**kafka, "group.id": "reads-one", "isolation.level": "read_committed", "enable.partition.eof": True}
+    )
+    wanted = TopicPartition(topic, partition, offset)
+    try:
+        known = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+        if partition not in known:
+            return None
+        first, end = consumer.get_watermark_offsets(wanted, timeout=TIMEOUT_S)
+        if not first <= offset < end:
+            return None
+        consumer.assign([wanted])
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                # Behind a place whose record was compacted away, or is none but a marker, stands the next one.
+                return read_message(message) if message.offset() == offset else None
+            if error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
+                return None
+            raise StreamFailed(f"reading {topic}/{partition}/{offset} failed: {error}")
+        raise StreamFailed(f"{topic}/{partition}/{offset} could not be read within {TIMEOUT_S:.0f} s")
+    except KafkaException as error:
+        raise StreamFailed(f"reading {topic}/{partition}/{offset} failed: {error.args[0]}") from None
     finally:
         consumer.close()

@@ -1,6 +1,6 @@
 """Producing outside of a stream's transactions: for commands, which know a record's fate before they go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -27,6 +27,13 @@ _REFUSING = frozenset(
     )
 )
 """Errors of one record, which another try would not mend."""
+
+
+class Placed(NamedTuple):
+    """A record, and the partition that it goes to; None: that follows from its key."""
+
+    record: Outgoing
+    partition: int | None = None
 
 
 class Fate(NamedTuple):
@@ -57,35 +64,38 @@ class ConfirmingProducer:
             }
         )
 
-    def produce(self, records: Sequence[Outgoing]) -> Fate:
+    def produce(self, records: Sequence[Placed]) -> Fate:
         """Produces `records` in their order, and waits until the fate of each is known."""
         errors: dict[int, KafkaError] = {}
         confirmed: set[int] = set()
+        for position, placed in enumerate(records):
 
-        def produced(position: int, record: Outgoing) -> None:
-            def delivered(error: KafkaError | None, _message: Message) -> None:
+            def delivered(error: KafkaError | None, _message: Message, position: int = position) -> None:
                 if error is None:
                     confirmed.add(position)
                 else:
                     errors[position] = error
 
-            while True:
-                try:
-                    headers: list[tuple[str, str | bytes | None]] = [*record.headers]
-                    self._producer.produce(
-                        record.topic, record.value, record.key, headers=headers, on_delivery=delivered
-                    )
-                except BufferError:
-                    self._producer.poll(0.1)  # full: wait for Kafka instead of filling memory
-                except KafkaException as error:
-                    errors[position] = error.args[0]
-                    return
-                else:
-                    return
-
-        for position, record in enumerate(records):
-            produced(position, record)
+            try:
+                self._produce(placed, delivered)
+            except KafkaException as error:
+                errors[position] = error.args[0]
         self._producer.flush()
         refused = {position: error.str() for position, error in errors.items() if error.code() in _REFUSING}
         failures = [error for error in errors.values() if error.code() not in _REFUSING]
         return Fate(frozenset(confirmed), refused, failures[0] if failures else None)
+
+    def _produce(self, placed: Placed, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+        topic, key, value, headers = placed.record
+        partition = PARTITION_UA if placed.partition is None else placed.partition
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, delivered, headers=[*headers])
+            except BufferError:
+                self._producer.poll(0.1)  # full: wait for Kafka instead of filling memory
+            else:
+                return
+
+
+PARTITION_UA = -1
+"""librdkafka's word for: the partitioner decides."""

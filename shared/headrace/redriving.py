@@ -1,0 +1,161 @@
+"""A dead letter to the record that takes up again what waits in it.
+
+A run's job goes back with the next generation; every other record as it was read, to the topic that it was read from.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from headrace.contracts.cloudevents import REPLAY_HEADER, repeating_headers
+from headrace.contracts.deadletters import DeadLetter, cut_key, is_resumption
+from headrace.contracts.errors import ContractError
+from headrace.contracts.jobs import Job, job_key, location_text, read_job, redriven, write_job
+from headrace.contracts.resumptions import RESUMES_HEADER, read_resumption, redriven_resumption, write_resumption
+from headrace.contracts.topics import JOBS, SOURCES, Topic
+from headrace.installation import READS, carriers, source_topics
+from headrace.settings import Settings
+from headrace.storage import Storage
+from headrace.streams import Outgoing
+from headrace.streams.admin import read_one
+from headrace.streams.producing import Placed
+
+_JOB_HEADERS = frozenset(("traceparent", REPLAY_HEADER))
+"""What the matcher gives a job: the rest was of the dead job's way."""
+
+
+class NotRedrivable(Exception):
+    """This letter cannot be redriven so; the message says why, and what could be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How letters are redriven: a run goes on at the step that failed, or is begun anew (`is_restart`), with the
+    version that it had or with its automation's latest. `edited` are bytes that go in place of the letter's.
+    """
+
+    is_restart: bool = False
+    version: Literal["same", "latest"] = "same"
+    edited: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRecord:
+    """A dead letter's record, nothing of it cut."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class Redriver:
+    """Makes the records of one command."""
+
+    def __init__(self, settings: Settings, storage: Storage, how: How) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._how = how
+        self._latest: dict[str, int | None] = {}
+        self._carriers = _names(settings, carriers(settings))
+        self._sources = _names(settings, SOURCES)
+        self._known = frozenset(topic for service in READS for topic in source_topics(settings, service))
+
+    async def outgoing(self, letter: DeadLetter) -> Placed:
+        """The record that redrives `letter`; raises NotRedrivable, PlatformUnavailable, StreamFailed."""
+        topic = letter.source.topic
+        if topic not in self._known:
+            raise NotRedrivable(f"it came from {topic}, which no service of this installation reads")
+        if topic in self._carriers:
+            return await self._carrier(letter)
+        record = await self._whole(letter)
+        headers = record.headers
+        if topic in self._sources:
+            headers = repeating_headers(headers, letter.source, letter.timestamp_ms)
+        return _put_back(letter, record, headers)
+
+    async def _carrier(self, letter: DeadLetter) -> Placed:
+        if letter.job is None and is_resumption(letter.headers):
+            return self._resumption(letter)
+        if letter.job is None or self._how.edited is not None:
+            record = await self._whole(letter)
+            try:
+                job = read_job(record.value)
+            except ContractError as error:
+                if self._how.edited is not None:
+                    raise NotRedrivable(f"what is to go in its place is no job: {error.message}") from None
+                return _put_back(letter, record, record.headers)
+        else:
+            job = read_job(letter.job)
+        return await self._job(job, letter)
+
+    async def _job(self, job: Job, letter: DeadLetter) -> Placed:
+        version = job.version if self._how.version == "same" else await self._latest_of(f"{job.app}/{job.automation}")
+        # Of an older letter nobody knows; an event that is published twice is the same event.
+        had_outcome = letter.run is not None and letter.run.had_outcome
+        again = redriven(job, version=version, is_restart=self._how.is_restart, had_outcome=had_outcome)
+        try:
+            value = write_job(again)
+        except orjson.JSONEncodeError as error:
+            raise NotRedrivable(f"its trigger cannot be written as JSON again ({error})") from None
+        key = job_key(job.app, job.automation, job.key).encode(errors="replace")
+        headers = [(name, content) for name, content in letter.headers if name in _JOB_HEADERS]
+        return Placed(Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, headers))
+
+    def _resumption(self, letter: DeadLetter) -> Placed:
+        if self._how.is_restart or self._how.version == "latest" or self._how.edited is not None:
+            raise NotRedrivable("its run was parked and its job is in the run's journal: it can be resumed as it was")
+        again = redriven_resumption(read_resumption(letter.value))
+        topic = JOBS[again.priority].full_name(self._settings.prefix)
+        return Placed(Outgoing(topic, again.record_key, write_resumption(again), [(RESUMES_HEADER, b"")]))
+
+    async def _whole(self, letter: DeadLetter) -> WholeRecord:
+        edited = self._how.edited
+        if edited is not None and not letter.envelope_cut:
+            return WholeRecord(letter.key, edited, [*letter.headers])
+        whole = await whole_record(self._settings, letter)
+        return whole if edited is None else WholeRecord(whole.key, edited, whole.headers)
+
+    async def _latest_of(self, automation: str) -> int:
+        if automation not in self._latest:
+            live = await self._storage.automations.live(automation)
+            self._latest[automation] = None if live is None else live.version
+        version = self._latest[automation]
+        if version is None:
+            raise NotRedrivable(
+                f"there is no automation {automation} any more; --version same takes the version it had"
+            )
+        return version
+
+
+def _put_back(letter: DeadLetter, record: WholeRecord, headers: list[tuple[str, bytes]]) -> Placed:
+    # To the partition that it stood in: whoever published it may have chosen it otherwise than we do.
+    return Placed(Outgoing(letter.source.topic, record.key, record.value, headers), letter.source.partition)
+
+
+async def whole_record(settings: Settings, letter: DeadLetter) -> WholeRecord:
+    """The record of a letter: what the letter has of it, if that is all, else as it stands in its topic.
+
+    Raises NotRedrivable where it is gone, and StreamFailed.
+    """
+    if not letter.truncated and not letter.envelope_cut:
+        return WholeRecord(letter.key, letter.value, [*letter.headers])
+    place = letter.source
+    found = await asyncio.to_thread(read_one, settings.kafka, *place)
+    kept = letter.value or b""
+    is_it = (
+        found is not None
+        and len(found.value or b"") == letter.size
+        and (found.value or b"").startswith(kept)
+        and cut_key(found.key) == letter.key
+    )
+    if found is None or not is_it:
+        came = f"{len(kept)} of its {letter.size} bytes" if letter.truncated else "a part of its key or its headers"
+        raise NotRedrivable(f"{location_text(place)} is gone from its topic, and only {came} came with the letter")
+    return WholeRecord(found.key, found.value, [*found.headers])
+
+
+def _names(settings: Settings, topics: Iterable[Topic]) -> frozenset[str]:
+    return frozenset(topic.full_name(settings.prefix) for topic in topics)

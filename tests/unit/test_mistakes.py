@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from bson import encode
 from bson.errors import InvalidDocument
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from headrace.contracts.automation import DocumentError, Mistake
 from headrace.documents import checked, load
+from headrace.engine.steps import OURS
 from headrace.parsing import parse_yaml
 
 pytestmark = pytest.mark.unit
@@ -302,9 +304,14 @@ steps:
   - {id: m, use: mongo.query, with: {connection: m, operation: find, collection: c, filter: {a: 1}, sort: {a: 1}}}
 tests: [{name: x, event: {row: {}}, stubs: {a: {status: 1}}, expect: {status: success, steps: {a: {status: x}}}}]
 """)
+INSIDE = {
+    use: re.findall(r'"(\w+)":\{', orjson.dumps(each.inputs.model_json_schema()).decode()) for use, each in OURS.items()
+}
+"""Names that are known somewhere in a step's inputs, and others."""
 VALUES = st.sampled_from(
     [None, True, False, 0, -1, 5, 1 << 64, 1.5, float("inf"), "", "x", "{{ nope }}", "{{ 1 +", "\ud800", "\0", [], [1],
-     [None], ["x"], {}, {"x": 1}, {"type": "x"}, {"type": "basic"}, {"id": "a"}, {"all": [{}]}, "5s", b"x"]
+     [None], ["x"], {}, {"x": 1}, {"type": "x"}, {"type": "basic"}, {"id": "a"}, {"all": [{}]}, "5s", b"x", "{}",
+     "http://x/", "a@b.c"]
 ).map(copy.deepcopy)  # fmt: skip
 NAMES = st.sampled_from(["id", "use", "with", "steps", "when", "type", "nope", "", "\0", "branch", "loop", "trigger"])
 
@@ -342,6 +349,23 @@ def refused(document: object) -> Sequence[Mistake]:
     except DocumentError as error:
         return error.mistakes
     return ()
+
+
+INPUTS = [(use, field.alias or name) for use, each in OURS.items() for name, field in each.inputs.model_fields.items()]
+
+
+@given(st.sampled_from(INPUTS), st.data())
+def test_no_value_of_an_input_stops_the_command_or_is_refused_in_words_of_pydantic(
+    one: tuple[str, str], data: st.DataObject
+) -> None:
+    use, name = one
+    inside = st.dictionaries(st.sampled_from([*INSIDE[use], "x"]), VALUES, max_size=3)
+    values = {name: data.draw(VALUES | inside | st.lists(VALUES | inside, max_size=2))}
+    for other in (other for of, other in INPUTS if of == use and other != name):
+        if data.draw(st.booleans()):
+            values[other] = data.draw(VALUES)
+    document = {**WHOLE.value, "steps": [{"id": "a", "use": use, "with": values}], "fields": {}}
+    assert [str(each) for each in refused(document) if PYDANTIC.search(str(each))] == []
 
 
 TEXTS = st.text(st.characters(exclude_categories=[], exclude_characters="{"), max_size=5)

@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -364,7 +364,7 @@ def test_no_value_of_an_input_stops_the_command_or_is_refused_in_words_of_pydant
     for other in (other for of, other in INPUTS if of == use and other != name):
         if data.draw(st.booleans()):
             values[other] = data.draw(VALUES)
-    document = {**WHOLE.value, "steps": [{"id": "a", "use": use, "with": values}], "fields": {}}
+    document = {**cast(dict[str, Any], WHOLE.value), "steps": [{"id": "a", "use": use, "with": values}], "fields": {}}
     assert [str(each) for each in refused(document) if PYDANTIC.search(str(each))] == []
 
 

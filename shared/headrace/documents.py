@@ -133,8 +133,8 @@ def checked(document: object) -> Automation:
 
 def _beside(document: object, known: Sequence[Mistake]) -> Iterator[Mistake]:
     """Mistakes in what can be compiled of a document that is not well shaped."""
-    if not isinstance(document, Mapping) or any(not each.path for each in known):
-        return  # too deep, or no automation at all
+    if not isinstance(document, Mapping):
+        return
     sound = sound_parts(cast("Mapping[str, object]", document))
     if sound is None:
         return

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""
 
     apps_file: Path | None = None
-    """Environment, secrets and connections of the apps: YAML, read by the orchestrator when it starts."""
+    """Environment, secrets and connections of the apps: YAML, read when the orchestrator or a test run starts."""
 
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""

@@ -4,8 +4,9 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import pytest
 from bson import encode
 from bson.errors import InvalidDocument
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from headrace.contracts.automation import DocumentError, Mistake
 from headrace.documents import checked, load
+from headrace.engine.steps import OURS
 from headrace.parsing import parse_yaml
 
 pytestmark = pytest.mark.unit
@@ -72,6 +74,10 @@ DOCUMENTS = [
     (trigger("{type: manual, when: '{{ nope }}'}"),
      "3:25: trigger.when: unknown root 'nope' (line 1, column 4 of the template)"),
     (trigger("{type: event, event: ''}"), "3:24: trigger.event: it must not be empty"),
+    (trigger("{type: cron, schedule: 0 0 30 2 *}"),
+     "3:23: trigger.schedule: it never fires: no year has such a day"),
+    (trigger("{type: cron, schedule: 0 25 * * *}"), "3:23: trigger.schedule: '25' is no hour: expected 0-23, *, or"),
+    (trigger("{type: cron, schedule: 5}"), "3:23: trigger.schedule: expected text; quote the number"),
     (trigger("{type: cron, schedule: '@daily', timezone: Europe/Berlln}"),
      "3:43: trigger.timezone: unknown time zone; expected a name such as Europe/Berlin or UTC"),
     (trigger("{type: cron, schedule: '@daily', missed: always}"),
@@ -134,6 +140,8 @@ STEPS = [
     ("{id: a, delay: {}}", "5:13: steps.0.delay: a delay has either `for` or `until`"),
     ("{id: a, delay: {for: [1]}}", f"5:21: steps.0.delay.for: {A_DURATION}, or a template that gives one"),
     ("{id: a, delay: {for: soon}}", f"5:21: steps.0.delay.for: {A_DURATION}"),
+    ("{id: a, delay: {for: -5}}", "5:21: steps.0.delay.for: expected a duration of at most 30d, such as 10m"),
+    ("{id: a, delay: {for: 31d}}", "5:21: steps.0.delay.for: expected a duration of at most 30d, such as 10m"),
     ("{id: a, delay: {until: 2026-02-30T10:00:00Z}}",
      "5:21: steps.0.delay.until: expected a time such as 2013-01-31T10:00:00Z, or a template"),
     ("{id: a, wait_for_event: {type: x, key: y}}", "5:13: steps.0.wait_for_event.timeout: must be given"),
@@ -296,9 +304,14 @@ steps:
   - {id: m, use: mongo.query, with: {connection: m, operation: find, collection: c, filter: {a: 1}, sort: {a: 1}}}
 tests: [{name: x, event: {row: {}}, stubs: {a: {status: 1}}, expect: {status: success, steps: {a: {status: x}}}}]
 """)
+INSIDE = {
+    use: re.findall(r'"(\w+)":\{', orjson.dumps(each.inputs.model_json_schema()).decode()) for use, each in OURS.items()
+}
+"""Names that are known somewhere in a step's inputs, and others."""
 VALUES = st.sampled_from(
     [None, True, False, 0, -1, 5, 1 << 64, 1.5, float("inf"), "", "x", "{{ nope }}", "{{ 1 +", "\ud800", "\0", [], [1],
-     [None], ["x"], {}, {"x": 1}, {"type": "x"}, {"type": "basic"}, {"id": "a"}, {"all": [{}]}, "5s", b"x"]
+     [None], ["x"], {}, {"x": 1}, {"type": "x"}, {"type": "basic"}, {"id": "a"}, {"all": [{}]}, "5s", b"x", "{}",
+     "http://x/", "a@b.c"]
 ).map(copy.deepcopy)  # fmt: skip
 NAMES = st.sampled_from(["id", "use", "with", "steps", "when", "type", "nope", "", "\0", "branch", "loop", "trigger"])
 
@@ -336,6 +349,23 @@ def refused(document: object) -> Sequence[Mistake]:
     except DocumentError as error:
         return error.mistakes
     return ()
+
+
+INPUTS = [(use, field.alias or name) for use, each in OURS.items() for name, field in each.inputs.model_fields.items()]
+
+
+@given(st.sampled_from(INPUTS), st.data())
+def test_no_value_of_an_input_stops_the_command_or_is_refused_in_words_of_pydantic(
+    one: tuple[str, str], data: st.DataObject
+) -> None:
+    use, name = one
+    inside = st.dictionaries(st.sampled_from([*INSIDE[use], "x"]), VALUES, max_size=3)
+    values = {name: data.draw(VALUES | inside | st.lists(VALUES | inside, max_size=2))}
+    for other in (other for of, other in INPUTS if of == use and other != name):
+        if data.draw(st.booleans()):
+            values[other] = data.draw(VALUES)
+    document = {**cast(dict[str, Any], WHOLE.value), "steps": [{"id": "a", "use": use, "with": values}], "fields": {}}
+    assert [str(each) for each in refused(document) if PYDANTIC.search(str(each))] == []
 
 
 TEXTS = st.text(st.characters(exclude_categories=[], exclude_characters="{"), max_size=5)

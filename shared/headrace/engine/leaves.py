@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import cast
 
-from headrace.contracts.automation.values import LONGEST_S, seconds
+from headrace.contracts.automation.values import delay_seconds
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
 from headrace.contracts.reserved import CALLED, Start
 from headrace.contracts.runs import Attempt, StepResult
@@ -160,14 +160,11 @@ async def do_delay(
 def end_of(run: Run, step: PlannedDelay) -> datetime:
     """When the delay is over; raises StepError `bad_input`."""
     if step.seconds is not None:
-        value = step.seconds.render(run.scope)
         try:
-            pause = seconds(value)
+            length = delay_seconds(step.seconds.render(run.scope))
         except ValueError as error:
             raise StepError("bad_input", f"delay.for: {error}") from None
-        if isinstance(pause, bool) or not isinstance(pause, int | float) or not 0 <= pause <= LONGEST_S:
-            raise StepError("bad_input", "delay.for: expected a duration of at most 30 days, such as 10m")
-        return run.ports.clock.now() + timedelta(seconds=pause)
+        return run.ports.clock.now() + timedelta(seconds=length)
     until = None if step.until is None else to_time(step.until.render(run.scope))
     if until is None:
         raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")

@@ -1,13 +1,12 @@
 """The whole document: what an author writes, and what `apply` saves."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as field
 
 from headrace.contracts.automation.fields import Field, Fields
-from headrace.contracts.automation.kept import unkeepable
+from headrace.contracts.automation.kept import too_deep, unkeepable
 from headrace.contracts.automation.mistakes import DocumentError, mistakes_of
 from headrace.contracts.automation.raw import disagreements
 from headrace.contracts.automation.steps import OnError, Step
@@ -15,9 +14,6 @@ from headrace.contracts.automation.triggers import Trigger
 from headrace.contracts.automation.values import Duration, Name, Part
 from headrace.contracts.jobs import Priority
 from headrace.contracts.runs import RunStatus
-
-MAX_DEPTH = 100
-"""Levels of a document, as MongoDB documents its own limit; a branch takes four, so that 24 may be in each other."""
 
 
 class Expectation(Part):
@@ -86,8 +82,9 @@ class LiveAutomation(Part):
 
 def parse_automation(document: object) -> Automation:
     """The automation in a parsed YAML or JSON document; raises DocumentError with every mistake's path."""
-    if _is_deeper(document, MAX_DEPTH):
-        raise DocumentError(f"the document is nested deeper than {MAX_DEPTH} levels")
+    deep = too_deep(document)
+    if deep is not None:
+        raise DocumentError(deep)
     mistakes = [*unkeepable(document), *disagreements(document)]
     try:
         automation = Automation.model_validate(document)
@@ -101,19 +98,3 @@ def parse_automation(document: object) -> Automation:
 
 
 DOCUMENT_PARTS: tuple[type[BaseModel], ...] = (Automation, Field, TestCase, Expectation)
-
-
-def _is_deeper(document: object, most: int) -> bool:
-    level = [document]
-    for _ in range(most):
-        # Each object once: YAML's aliases may put one into many places, or into itself.
-        level = list({id(item): item for holder in level for item in _items(holder)}.values())
-        if not level:
-            return False
-    return True
-
-
-def _items(holder: object) -> Iterable[object]:
-    if isinstance(holder, dict):
-        return cast(dict[object, object], holder).values()
-    return cast(Iterable[object], holder) if isinstance(holder, list | tuple) else ()

@@ -9,6 +9,25 @@ from headrace.contracts.automation.mistakes import Mistake
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 """MongoDB's whole numbers."""
 
+MAX_DEPTH = 100
+"""Levels of a document, as MongoDB documents its own limit; a branch takes four, so that 24 may be in each other."""
+
+
+def too_deep(document: object) -> Mistake | None:
+    """The mistake of a part that is nested deeper than any may be."""
+    level: dict[int, tuple[str, object]] = {id(document): ("", document)}
+    for _ in range(MAX_DEPTH):
+        # Each object once: YAML's aliases may put one into many places, or into itself.
+        level = {
+            id(item): (f"{path}.{name}" if path else str(name), item)
+            for path, holder in level.values()
+            for name, item in _items(holder)
+        }
+        if not level:
+            return None
+    path, _ = next(iter(level.values()))
+    return Mistake(path, f"nested deeper than {MAX_DEPTH} levels, the document's included")
+
 
 def unkeepable(document: object) -> Iterator[Mistake]:
     """Every value and name that cannot be kept as it is, with its path.
@@ -36,7 +55,7 @@ def unkeepable(document: object) -> Iterator[Mistake]:
 def _items(value: object) -> Iterable[tuple[object, object]]:
     if isinstance(value, Mapping):
         return cast("Mapping[object, object]", value).items()
-    return enumerate(cast("Iterable[object]", value))
+    return enumerate(cast("Iterable[object]", value)) if isinstance(value, list | tuple) else ()
 
 
 def _name(name: object) -> str:

@@ -46,18 +46,31 @@ def read_schedule(text: str, zone: str, begins: datetime) -> Schedule:
     if text.startswith("@") and text not in _NAMED:
         raise ScheduleError(f"unknown schedule; those with a name are @every 5m, {', '.join(_NAMED)}")
     fields = _NAMED.get(text, text).split()
+    if len(fields) not in (5, 6):
+        raise ScheduleError(f"{_FORM}; this has {len(fields)}")
     if len(fields) == 5:
         fields.insert(0, "0")
-    if len(fields) != 6:
-        raise ScheduleError(_FORM)
+    for number, field in enumerate(fields):
+        _check_field(number, field)
     names_times = not fields[1].startswith("*") and not fields[2].startswith("*")
     try:
         found = (_Named if names_times else _Shown)(" ".join(fields), ZoneInfo(zone))
         if found.next(_ANY_DAY) is None:
-            raise ScheduleError("the schedule never comes")
-    except CronSimError as error:
-        raise ScheduleError(f"{str(error).lower()}; {_FORM}") from None
+            raise ScheduleError(_NEVER)
+    except CronSimError:  # cronsim sees that no month has the day
+        raise ScheduleError(_NEVER) from None
     return found
+
+
+def _check_field(number: int, text: str) -> None:
+    fields = ["*"] * len(_FIELDS)
+    fields[number] = text
+    try:
+        CronSim(" ".join(fields), _ANY_DAY)
+    except CronSimError:
+        name, values = _FIELDS[number]
+        ways = "*, or a list, range or step of them such as 1,5 or 8-18 or */2"
+        raise ScheduleError(f"{text!r} is no {name}: expected {values}, {ways}") from None
 
 
 def check_schedule(text: str) -> str:
@@ -76,7 +89,21 @@ _NAMED: Mapping[str, str] = {
     "@annually": "0 0 1 1 *",
 }
 
-_FORM = "expected five fields (minute, hour, day of month, month, day of week), or six with seconds first"
+_FIELDS = (
+    ("second", "0-59"),
+    ("minute", "0-59"),
+    ("hour", "0-23"),
+    ("day of the month", "1-31 (L: the last, LW: the last weekday)"),
+    ("month", "1-12 or JAN-DEC"),
+    ("day of the week", "0-7 or SUN-SAT (5#2: the second Friday, 5L: the last)"),
+)
+"""Each with the values that it takes."""
+
+_FORM = (
+    "expected five fields (minute, hour, day of the month, month, day of the week), six with seconds first, "
+    "@daily or @every 5m"
+)
+_NEVER = "it never fires: no year has such a day"
 
 _ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from headrace.contracts.automation.document import Automation
+from headrace.contracts.automation.kept import too_deep
 from headrace.contracts.automation.raw import Raw, raw_steps
 from headrace.contracts.automation.steps import KINDS, Step
 from headrace.contracts.automation.triggers import ManualTrigger, Trigger
@@ -35,6 +36,8 @@ def sound_parts(document: Raw) -> Sound | None:
 
     A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs.
     """
+    if too_deep(document) is not None:
+        return None
     found = [(path, step) for path, raw in raw_steps(document) if (step := _sound(_STEP, _alone(raw))) is not None]
     raw = document.get("trigger")
     trigger = _sound(_TRIGGER, dict(cast(Raw, raw))) if isinstance(raw, Mapping) else None

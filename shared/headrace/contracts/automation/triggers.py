@@ -44,7 +44,7 @@ def _zone(name: str) -> str:
 
 
 class CronTrigger(Part):
-    """Fires at the times of `schedule` (five fields, six with seconds, or `@every 5m`) in `timezone`.
+    """Fires at the times of `schedule` (five fields, six with seconds first, `@daily`, `@every 5m`) in `timezone`.
 
     `missed` says what becomes of times at which nothing could fire: none of them, the last, or all.
     """
@@ -52,8 +52,10 @@ class CronTrigger(Part):
     type: Literal["cron"]
     schedule: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, pattern=r"^(@every \S+|@\w+|\S+( \S+){4,5})$"),
+        StringConstraints(strip_whitespace=True, min_length=1),
         AfterValidator(check_schedule),
+        # For editors; what is wrong is said by `check_schedule`.
+        Field(json_schema_extra={"pattern": r"^\s*(@\w+|@every\s+\S+|\S+(\s+\S+){4,5})\s*$"}),
     ]
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     missed: Literal["skip", "run_once", "run_all"] = "run_once"

@@ -43,6 +43,14 @@ def seconds(text: object) -> object:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def delay_seconds(value: object) -> float:
+    """The seconds of a delay: a duration from nothing to 30 days. Raises ValueError for anything else."""
+    found = seconds(value)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= LONGEST_S:
+        raise ValueError("expected a duration of at most 30d, such as 10m")
+    return float(found)
+
+
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
 Duration = Annotated[
     _Seconds,

@@ -66,11 +66,18 @@ def _retry(step: Step) -> str:
         return ""
     retry = step.retry
     if retry is None or retry.attempts == 1:
-        return "**Retry**: none, unless the step says `retry`."
+        return f"**Retry**: none, unless the step says `retry`.{_which(step)}"
     return (
         f"**Retry**: {retry.attempts} attempts where the failure may pass, {retry.backoff:g} s and then "
         f"{retry.factor:g} times as long between them, at most {retry.max:g} s; `retry` of the step overrides it."
+        f"{_which(step)}"
     )
+
+
+def _which(step: Step) -> str:
+    if step.effect == "at_most_once":
+        return " A call that is made at most once is tried again only where it is certain that nothing was done."
+    return ""
 
 
 def _inputs(model: type[BaseModel]) -> Iterator[str]:

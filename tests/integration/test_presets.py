@@ -95,15 +95,19 @@ async def test_of_a_webhook_url_only_scheme_and_host_are_kept(server: Server, pr
     assert outputs(step)["status"] == 404
 
 
+@pytest.mark.parametrize(("status", "tries"), [(500, 1), (429, 3)])
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.use)
-async def test_a_message_is_sent_once_even_where_it_fails(server: Server, preset: Any) -> None:
+async def test_a_message_is_sent_once_unless_it_was_refused_for_now(
+    server: Server, preset: Any, status: int, tries: int
+) -> None:
     async def busy(request: web.Request) -> web.Response:
-        return web.Response(status=429, headers={"Retry-After": "0"})
+        return web.Response(status=status, headers={"Retry-After": "0"})
 
     server.routes[HOOK] = busy
-    step = await call({"url": server.url + HOOK, **SMALL[preset.use]}, use=preset.use)
+    retry = {"attempts": 3, "backoff": "10ms"}
+    step = await call({"url": server.url + HOOK, **SMALL[preset.use]}, use=preset.use, retry=retry)
     assert step.get("error", {}).get("retryable") is True
-    assert len(server.calls) == 1
+    assert len(server.calls) == tries
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.use)

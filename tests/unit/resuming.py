@@ -94,6 +94,8 @@ class World:
     entries: list[bytes] = field(default_factory=list[bytes])
     rows: list[NewRow] = field(default_factory=list[NewRow])
     requests: list[HttpRequest] = field(default_factory=list[HttpRequest])
+    heard: dict[int, int] = field(default_factory=dict[int, int])
+    """Of which requests, by their number, the worker heard an answer, and its status."""
     reads: int = 0
     owner: str = ""
     claims: int = 0
@@ -157,12 +159,15 @@ class World:
         raise AssertionError("no row is read here")
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
-        """Paths that end with `flaky` fail every other time, or, where nothing varies, under every other key."""
+        """Paths that end with `flaky` fail every other time, or, where nothing varies, under every other key; those
+        that end with `busy` say as often that they have done nothing."""
         dies = await self._call()
+        number = len(self.requests)
         self.requests.append(request)
         answer = len(self.requests) if self.varies else sum(request.headers["Idempotency-Key"].encode())
         await self._leave(dies)
-        status = 503 if request.url.endswith("flaky") and answer % 2 == 1 else 200
+        fails = {"flaky": 503, "busy": 429} if answer % 2 == 1 else {}
+        self.heard[number] = status = fails.get(request.url.rpartition("/")[2], 200)
         return HttpAnswer(status, {"content-type": "application/json"}, orjson.dumps({"answer": answer}))
 
     async def read(self, key: str) -> int:
@@ -171,6 +176,10 @@ class World:
         self.reads += 1
         await self._leave(dies)
         return self.reads if self.varies else sum(key.encode())
+
+    def uncertain(self) -> list[str]:
+        """The keys of all requests of which the worker could not know that nothing was done."""
+        return [key for number, key in enumerate(self.sent()) if self.heard.get(number) != 429]
 
     def sent(self) -> list[str]:
         """The keys of all requests."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.contracts.automation import DocumentError, parse_automation
+from headrace.contracts.automation import parse_automation
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, next_segment, read_job
 from headrace.engine import (
@@ -376,19 +376,6 @@ async def test_a_run_cut_off_by_its_time_is_cut_off_at_the_same_step_when_it_is_
     assert [path for path, _ in world.requests] == ["slow"]
     assert again.record["status"] == first.record["status"]
     assert shape(again.record["steps"]) == shape(first.record["steps"])
-
-
-def test_a_call_made_once_cannot_be_told_to_try_again() -> None:
-    step = {
-        "id": "s",
-        "use": "http.request",
-        "on_unknown": "fail",
-        "retry": {"attempts": 2},
-        "with": {"url": "http://x/"},
-    }
-    document = parse_automation({"name": "a", "app": "b", "trigger": {"type": "event", "event": "*"}, "steps": [step]})
-    with pytest.raises(DocumentError, match=r"steps\.0\.retry.*attempts must be 1"):
-        compile_plan(document, 1)
 
 
 LEAVES = (

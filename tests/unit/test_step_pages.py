@@ -93,7 +93,8 @@ Does it.
 (`on_unknown: resend` makes it again).
 
 **Retry**: 2 attempts where the failure may pass, 1 s and then 3 times as long between them, at most 9 s; \
-`retry` of the step overrides it.
+`retry` of the step overrides it. A call that is made at most once is tried again only \
+where it is certain that nothing was done.
 
 ## Example
 

@@ -114,6 +114,12 @@ class Journal:
         self._pending.append({"key": key})
         await self.write()
 
+    async def withdraw(self, key: str) -> None:
+        """The call that was announced last was made, and nothing was done: the step is to be done again when the run is
+        resumed. Raises OwnershipLost, PlatformUnavailable."""
+        self.note_again(key)
+        await self.write()
+
     async def write(self) -> None:
         """Writes what is pending, if anything is; raises OwnershipLost, PlatformUnavailable."""
         async with self._writing:

@@ -1,6 +1,5 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
-import asyncio
 from datetime import datetime, timedelta
 
 from headrace.contracts.automation.values import LONGEST_S, seconds
@@ -8,7 +7,7 @@ from headrace.contracts.jobs import Parent, derived_uuid, run_id
 from headrace.contracts.reserved import CALLED, CHAIN_TOO_LONG, LONGEST_CHAIN, Start, chain_too_long
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
-from headrace.engine.attempts import attempt
+from headrace.engine.attempts import OutOfTime, attempt
 from headrace.engine.endings import Ending, cut_off, finished
 from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.plain import dumps
@@ -44,22 +43,11 @@ async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began
     rendered = step.fields.render(run.scope)
     result["inputs"] = run.mask.value(step.step.stored(rendered))
     work = step.ready or step.step.bind(rendered)
-    if run.journal is not None and step.effect not in ("none", "once"):
-        if step.at_most_once:
-            await run.journal.announce(run.key)
-        else:
-            await run.journal.write_answers()
     own_deadline = began + step.limit
-    give_up_at = min(own_deadline, run.deadline)
     attempts: list[Attempt] = []
-    # What is written to our own database is not cut off: whether it was written would be unknown.
-    limit = asyncio.timeout(None if step.effect == "once" else give_up_at - run.ports.clock.perf())
     try:
-        async with limit:
-            outputs = await attempt(work, run, step.retry, give_up_at, attempts)
-    except TimeoutError:
-        if not limit.expired():
-            raise
+        outputs = await attempt(work, run, step, min(own_deadline, run.deadline), attempts)
+    except OutOfTime:
         if own_deadline < run.deadline:
             raise StepTimeout(step.limit) from None
         return cut_off(run, step, result)

@@ -49,24 +49,16 @@ class Uses:
             ready = self._ready(step.bind, fields, path)
             return PlannedPure(**common, step=step, fields=fields, ready=ready)
         default = "fail" if effect == "at_most_once" else "resend"
-        at_most_once = effect not in ("none", "once") and (source.on_unknown or default) == "fail"
         return PlannedAwaiting(
             **common,
             step=step,
             fields=fields,
             ready=self._ready(step.bind, fields, path),
-            retry=self._retry(source, step, at_most_once, path),
+            retry=source.retry or step.retry or _ONE_TRY,
             limit=source.timeout or DEFAULT_TIMEOUT,
             effect=effect,
-            at_most_once=at_most_once,
+            at_most_once=effect not in ("none", "once") and (source.on_unknown or default) == "fail",
         )
-
-    def _retry(self, source: UseStep, step: AwaitingStep, at_most_once: bool, path: str) -> Retry:
-        if not at_most_once:
-            return source.retry or step.retry or _ONE_TRY
-        if source.retry is not None and source.retry.attempts > 1:
-            self._sources.wrong(f"{path}.retry", "with `on_unknown: fail` a call is made once; attempts must be 1")
-        return _ONE_TRY
 
     def _check_names(self, source: UseStep, step: PureStep | AwaitingStep, path: str) -> None:
         known = {field.alias or name: field for name, field in step.inputs.model_fields.items()}

@@ -41,6 +41,9 @@ _STATES = {"55P03": "40", "57P01": "08", "57P02": "08", "57P03": "08", "70100": 
 _OF_STATEMENTS = frozenset(("21", "42"))
 """Classes that speak of the statement: its cardinality, its syntax, names and access rights."""
 
+_COMPLETION_UNKNOWN = "40003"
+"""The one rollback of which nobody knows whether it is one."""
+
 _DATATYPE_MISMATCH = "42804"
 """PostgreSQL's: a column is given another type. Its text names types only."""
 
@@ -68,7 +71,10 @@ def fault(error: Exception, name: str, statement: SqlStatement) -> StepError:
         case "23":
             return StepError("constraint", told + f"refused the rows: a constraint is violated ({code})")
         case "40":
-            return StepError("conflict", told + f"undid the statement for another's sake ({code})", retryable=True)
+            if code == _COMPLETION_UNKNOWN:
+                return lost(name, reads=reads)
+            why = f"undid the statement for another's sake ({code})"
+            return StepError("conflict", told + why, retryable=True, nothing_done=True)
         case "25":
             return read_only(name)
         case "22":
@@ -105,7 +111,7 @@ def unreachable(error: Exception, name: str) -> StepError:
     code = _code(error)
     refused = code.startswith(("28", "3D")) or _number(error) in _NOT_ACCEPTED
     why = "user, password or database are not accepted" if refused else "the database cannot be reached"
-    return StepError("connection", f"connection {name}: {why} ({code})", retryable=not refused)
+    return StepError("connection", f"connection {name}: {why} ({code})", retryable=not refused, nothing_done=True)
 
 
 def _original(error: Exception) -> BaseException:

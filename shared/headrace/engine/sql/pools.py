@@ -160,7 +160,8 @@ async def _execute(engine: AsyncEngine, name: str, statement: SqlStatement) -> R
             await _begin(connection, statement.reads)
             return await _interruptible(connection, _done(connection, statement))
     except PoolTimeout:
-        raise StepError("busy", f"connection {name}: all of its connections are in use", retryable=True) from None
+        told = f"connection {name}: all of its connections are in use"
+        raise StepError("busy", told, retryable=True, nothing_done=True) from None
     except faults.FAULTS as error:
         if not is_connected:
             raise faults.unreachable(error, name) from None

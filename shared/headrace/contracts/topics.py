@@ -60,9 +60,28 @@ DEAD_LETTERS = Topic(
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
+STATS = Topic(
+    "stats",
+    "automation id",
+    "one transaction's runs of an automation: counts, failures in a row, durations",
+    retention_ms=DAY_MS,
+)
+INSIGHTS = Topic("insights", "kind/automation id", "counts of the service insights, or tombstone", cleanup="compact")
+"""The changelog of its table."""
 
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (
+    *SOURCES,
+    AUTOMATIONS,
+    *JOBS.values(),
+    *RETRIES,
+    TIMERS,
+    CONTROL,
+    DEAD_LETTERS,
+    RUNS,
+    STATS,
+    INSIGHTS,
+)
 """Those that a service reads or writes today; each later service adds its own."""

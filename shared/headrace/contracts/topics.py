@@ -22,6 +22,8 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     retention_ms: int | None = None
     partitioned_as: Literal["jobs"] | None = None
+    segment_bytes: int | None = None
+    """Of a compacted topic that is written all the time: only whole segments are compacted, and Kafka's are of 1 GB."""
 
     def full_name(self, prefix: str) -> str:
         """The topic's name in Kafka."""
@@ -66,8 +68,14 @@ STATS = Topic(
     "one transaction's runs of an automation: counts, failures in a row, durations",
     retention_ms=DAY_MS,
 )
-INSIGHTS = Topic("insights", "kind/automation id", "counts of the service insights, or tombstone", cleanup="compact")
-"""The changelog of its table."""
+INSIGHTS = Topic(
+    "insights",
+    "kind/automation id",
+    "counts of the service insights, or tombstone",
+    cleanup="compact",
+    segment_bytes=32 << 20,
+)
+"""The changelog of its table, which it reads whole when it starts."""
 
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""

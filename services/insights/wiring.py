@@ -105,6 +105,7 @@ class Insights:
                 is_away = False
                 positions = await worker.positions()
                 self._progress.see(Look(positions, found, worker.is_settled, worker.moves))
+                metrics.ASSIGNED.set(len(found))
                 for number, end in found.items():
                     behind = max(0, end - max(0, positions.get(number, 0)))
                     metrics.LAG.labels(self._stats, str(number)).set(behind)

@@ -91,7 +91,8 @@ class Worker:
         return self._app.rebalancing_count
 
     async def positions(self) -> dict[int, int]:
-        """How far each partition is: its committed offset, or as far as was read where nothing is left to do."""
+        """How far each partition is: its committed offset, or as far as was read where nothing is left to do. Raises
+        StreamFailed."""
         positions = {number: self._committed.get(number, -1) for number in self.partitions}
         if self.is_settled and not self._is_busy and not self._book.has_changes and not self._flushing.locked():
             for number in positions:
@@ -99,6 +100,8 @@ class Worker:
                     positions[number] = await self._app.consumer.position(self._partition(number)) or 0
                 except IllegalStateError:
                     break  # it was taken away meanwhile
+                except RuntimeError as error:
+                    raise StreamFailed(f"Faust's consumer has ended: {error}") from error
         return positions
 
     async def run(self, stop: asyncio.Event) -> None:

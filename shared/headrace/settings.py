@@ -1,7 +1,7 @@
 """Settings of an installation, from the environment.
 
-`KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` keep the names every other tool uses, limits of the predecessor
-(`MAX_AUTOMATION_RECURRING_ERRORS`) those that its users know; all else begins with `HEADRACE_`.
+`KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` keep the names every other tool uses, the predecessor's limits
+(`AUTOMATION_MAX_CHAIN`, `MAX_AUTOMATION_RECURRING_ERRORS`) theirs; all else begins with `HEADRACE_`.
 """
 
 from functools import cached_property

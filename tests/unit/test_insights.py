@@ -24,7 +24,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 STATUSES = sorted(FINAL_STATUSES)
 
 
-def delta(name: str = "desk", durations: tuple[float, ...] = (), **ended: int) -> Delta:
+def delta(name: str = "desk", durations: tuple[float, ...] = (), **ended: Any) -> Delta:
     counts: dict[int, int] = {}
     for duration in durations or (10.0,) * sum(ended.values()):
         counts[bucket_of(duration)] = counts.get(bucket_of(duration), 0) + 1
@@ -66,7 +66,7 @@ def test_each_delta_counts_once_however_often_delivery_goes_back_and_rows_are_wr
     while at < len(runs) or left:
         if at < len(runs) and (not left or at % 3 != 2):
             name, status, count = runs[at]
-            kept.book.count(0, at, NOON, delta(name, **{status: count}), NOON)
+            kept.book.count(0, at, NOON, delta(name, (), **{status: count}), NOON)
             kept.book.reach(0, at + 1)
             at += 1
         else:
@@ -80,7 +80,7 @@ def test_each_delta_counts_once_however_often_delivery_goes_back_and_rows_are_wr
                 break
     for offset in range(at, len(runs)):
         name, status, count = runs[offset]
-        kept.book.count(0, offset, NOON, delta(name, **{status: count}), NOON)
+        kept.book.count(0, offset, NOON, delta(name, (), **{status: count}), NOON)
     kept.write()
     for name in "ab":
         wanted: dict[str, int] = {}

@@ -67,7 +67,7 @@ def test_counts_streaks_and_durations_are_the_same_however_runs_are_cut_into_tra
     transactions: list[list[tuple[RunStatus, float]]],
 ) -> None:
     runs = [run for each in transactions for run in each]
-    statuses = [status for status, _ in runs]
+    statuses: list[RunStatus] = [status for status, _ in runs]
     ended: dict[RunStatus, int] = {}
     durations: dict[int, int] = {}
     streak = Streak(0, 0, 0, has_success=False)

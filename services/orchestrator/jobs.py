@@ -36,6 +36,7 @@ from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.continuations import Continuations
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans, UnusablePlan
+from services.orchestrator.stats import tally
 
 RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
 ACTIVE_SECONDS = Counter("headrace_run_active_seconds_total", "Seconds from start to end of all runs")
@@ -101,13 +102,13 @@ class JobRunner:
             or self._cancellations.of(started.job, started.job_time) is not None
         ):
             return self._reaching(record, self._execute_later(plan, started, record, turn))
-        return _driven(self._execute(plan, started, record))
+        return _driven(self._execute(plan, started, record, turn, at_once=True))
 
     async def _execute_later(self, plan: Plan | None, started: Started, record: Record, turn: Turn) -> list[Outgoing]:
         plan = plan or await self._plans.load(started.job)
         if plan.has_effects:
             return await self._execute_owned(plan, started, record, turn)
-        return await self._execute(plan, started, record, None, turn)
+        return await self._execute(plan, started, record, turn)
 
     async def _reaching(self, record: Record, work: Awaitable[list[Outgoing]]) -> list[Outgoing]:
         """What `work` makes; raises Unavailable where it cannot reach what it needs."""
@@ -123,7 +124,7 @@ class JobRunner:
         source = Location(cause.topic, cause.partition, cause.offset)
 
         async def execute(journal: Journal) -> list[Outgoing]:
-            return await self._execute(plan, started, record, journal, turn)
+            return await self._execute(plan, started, record, turn, journal)
 
         return await self._owning(Wish(started.job, source, started.location), turn, execute)
 
@@ -140,7 +141,7 @@ class JobRunner:
             now = {"generation": found.generation, "segment": found.segment, "unsent": found.unsent}
             job = journal.job.model_copy(update=now)
             plan = self._plans.cached(job) or await self._plans.load(job)
-            return await self._execute(plan, Started(job, location, _time(record)), record, journal, turn)
+            return await self._execute(plan, Started(job, location, _time(record)), record, turn, journal)
 
         return await self._owning(Wish(found, found.source, location), turn, execute)
 
@@ -172,10 +173,17 @@ class JobRunner:
             wait = min(2 * wait, RECLAIM_AT_MOST_S)
 
     async def _execute(
-        self, plan: Plan, started: Started, record: Record, journal: Journal | None = None, turn: Turn | None = None
+        self,
+        plan: Plan,
+        started: Started,
+        record: Record,
+        turn: Turn,
+        journal: Journal | None = None,
+        *,
+        at_once: bool = False,
     ) -> list[Outgoing]:
         try:
-            if turn is None:
+            if at_once:
                 outcome = await self._orchestrator.execute(plan, started)
             else:
                 with self._cancellations.reaching(started.job, started.job_time) as cancellation:
@@ -186,6 +194,7 @@ class JobRunner:
             return [self._dead_letter(record, crash.type, crash.message)]
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
+        turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:

@@ -15,6 +15,7 @@ from services.orchestrator.connected import ConnectedService
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans
+from services.orchestrator.stats import Summary
 
 NAME = "orchestrator"
 MAX_BATCH = 1_000
@@ -41,7 +42,9 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
     runner = JobRunner(settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations)
     config = stream_config(settings, NAME, MAX_BATCH)
-    processor = ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
+    processor = ConcurrentProcessor(
+        config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run, Summary(settings)
+    )
     controlled = Following(NAME, settings, processor, cancellations.apply, CONTROL)
     following = Following(NAME, settings, controlled, listeners.apply)
     return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))

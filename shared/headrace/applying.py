@@ -45,7 +45,7 @@ async def apply(settings: Settings, storage: Storage, automations: Sequence[Auto
         check(automation)
     _check_topic(settings)
     saved = await _save(storage, automations, by)
-    ends = _publish(settings, [each.live for each in saved])
+    ends = publish(settings, [each.live for each in saved])
     await _wait_for_followers(settings, ends)
     return saved
 
@@ -77,8 +77,9 @@ async def _save(storage: Storage, automations: Sequence[Automation], by: str) ->
 _AGAIN = "apply again: what is saved already is taken up, and makes no other version"
 
 
-def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, int]:
-    """Publishes and answers the offset behind the last record, by partition; raises PartlyApplied."""
+def publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, int]:
+    """Publishes what MongoDB holds and answers the offset behind the last record, by partition; raises PartlyApplied.
+    Again changes nothing."""
     ends: dict[int, int] = {}
     published: set[bytes] = set()
     errors: list[KafkaError] = []

@@ -23,7 +23,10 @@ READS: Mapping[str, tuple[Topic, ...]] = {
     "orchestrator": CARRIERS,
     "recorder": (RUNS, DEAD_LETTERS),
 }
-"""The services in the order of an event's way, and the topics that each one's group consumes."""
+"""Services on the streams runtime, in the order of an event's way, and the topics that each one's group consumes."""
+
+SERVICES: tuple[str, ...] = (*READS, "insights")
+"""All of them."""
 
 
 def retry_topics(settings: Settings) -> dict[float, Topic]:
@@ -65,6 +68,8 @@ def _config(topic: Topic, settings: Settings) -> dict[str, str]:
     if topic.cleanup == "delete":
         retention = topic.retention_ms or int(settings.retention_days * DAY_MS)
         config["retention.ms"] = str(retention)
+    if topic.segment_bytes is not None:
+        config["segment.bytes"] = str(topic.segment_bytes)
     return config
 
 

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import orjson
 import structlog
 import uvloop
 from confluent_kafka import KafkaError, KafkaException
@@ -69,6 +71,20 @@ class Service(Protocol):
     def stop(self) -> None:
         """Asks `run` to drain and return."""
         ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A service that answers questions beside its metrics."""
+
+    def answer(self, path: str, query: Mapping[str, str]) -> object | None:
+        """What a GET of `path` answers, as JSON; None where there is nothing. Raises WrongQuery. Called in a thread of
+        its own."""
+        ...
+
+
+class WrongQuery(ValueError):
+    """What was asked is not understood; the message says what would be."""
 
 
 class Loop:
@@ -251,7 +267,8 @@ _LOOK_AGAIN_S = 1.0
 
 
 def serve_ops(settings: Settings, name: str, service: Service) -> int:
-    """Serves /healthz, /readyz and /metrics in a thread; answers the port. Raises SettingsError if it is in use."""
+    """Serves /healthz, /readyz, /metrics and the service's answers in a thread; answers the port. Raises SettingsError
+    if it is in use."""
 
     def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
@@ -259,6 +276,10 @@ def serve_ops(settings: Settings, name: str, service: Service) -> int:
             _UP.labels(name).set(service.ready)
             start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
             return [generate_latest()]
+        if isinstance(service, Answering) and (answer := _answer(service, environ)) is not None:
+            status, body = answer
+            start(status, [("Content-Type", "application/json")])
+            return [body]
         checks: Mapping[str | None, bool] = {
             "/healthz": service.stalled_s() < STALLED_AFTER_S,
             "/readyz": service.ready,
@@ -277,6 +298,15 @@ def serve_ops(settings: Settings, name: str, service: Service) -> int:
         ) from None
     threading.Thread(target=server.serve_forever, name="ops", daemon=True).start()
     return server.server_port
+
+
+def _answer(service: Answering, environ: WSGIEnvironment) -> tuple[str, bytes] | None:
+    query = dict(parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True))
+    try:
+        found = service.answer(str(environ.get("PATH_INFO")), query)
+    except WrongQuery as error:
+        return "400 Bad Request", orjson.dumps({"error": str(error)})
+    return None if found is None else ("200 OK", orjson.dumps(found, option=orjson.OPT_UTC_Z))
 
 
 class _Quiet(WSGIRequestHandler):

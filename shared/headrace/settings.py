@@ -1,6 +1,7 @@
 """Settings of an installation, from the environment.
 
-`KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` keep the names every other tool uses; all else begins with `HEADRACE_`.
+`KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` keep the names every other tool uses, the predecessor's limits
+(`AUTOMATION_MAX_CHAIN`, `MAX_AUTOMATION_RECURRING_ERRORS`) theirs; all else begins with `HEADRACE_`.
 """
 
 from functools import cached_property
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
 
     retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
     """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""
+
+    max_recurring_errors: int = Field(default=5, ge=1, validation_alias="MAX_AUTOMATION_RECURRING_ERRORS")
+    """A cron that fails so many times in a row is stopped."""
 
     allow_private_hosts: bool = False
     """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""

@@ -4,7 +4,7 @@ All that a real broker can give is in tests/integration/test_streams.py.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -145,6 +145,22 @@ def test_a_client_that_never_comes_back_is_given_up_and_its_outcome_committed_by
     assert broker.producers == 2
 
 
+@pytest.fixture
+def counting(broker: Broker, intake: FakeIntake) -> TransactionCycle:
+    """Each transaction's tallies in one more record."""
+
+    def summarise(outcomes: Sequence[Outcome]) -> list[Outgoing]:
+        return [Outgoing("sums", None, repr([each.tally for each in outcomes if each.tally is not None]).encode())]
+
+    return TransactionCycle(
+        cast(Any, lambda: FakeProducer(broker)), cast(Any, intake), letter, threading.Event(), summarise
+    )
+
+
+def tallied(*places: tuple[int, int]) -> list[Outcome]:
+    return [each._replace(tally=each.record.offset) for each in outcomes(*places)]
+
+
 ALL = [b"0/5", b"1/8", b"0/6"]
 TIMED_OUT = error(KafkaError._TIMED_OUT, retriable=True)  # pyright: ignore[reportPrivateUsage]
 FENCED = error(KafkaError._FENCED, fatal=True)  # pyright: ignore[reportPrivateUsage]
@@ -270,3 +286,38 @@ def test_a_transaction_that_keeps_failing_is_tried_in_halves(broker: Broker, cyc
     assert cycle.commit(outcomes((0, 5), (1, 8), (0, 6)), Watched({}))
     assert committed == [1, 2]
     assert broker.values == ALL
+
+
+def test_the_summary_is_in_the_transaction_and_sees_what_that_commits(
+    broker: Broker, intake: FakeIntake, counting: TransactionCycle
+) -> None:
+    del intake.epochs["in", 0]
+    assert counting.commit(tallied((0, 5), (1, 8), (1, 9)), BatchProgress({}))
+    assert broker.values == [b"1/8", b"1/9", b"[8, 9]"]
+
+
+@pytest.mark.parametrize("troubles", [each for _, each in TROUBLES], ids=[name for name, _ in TROUBLES])
+def test_every_outcome_is_in_one_committed_summary_though(
+    broker: Broker, counting: TransactionCycle, troubles: list[tuple[str, KafkaError, bool]]
+) -> None:
+    broker.fail = list(troubles)
+    assert counting.commit(tallied((0, 5), (1, 8), (0, 6)), BatchProgress({}))
+    assert broker.values == [*ALL, b"[5, 8, 6]"]
+
+
+def test_halves_are_summed_up_each_for_itself_and_a_dead_letter_is_not_counted(broker: Broker) -> None:
+    class Picky(FakeProducer):
+        def produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any, on_delivery: Any) -> None:
+            if value == b"0/2":
+                raise KafkaException(REFUSED)
+            super().produce(topic, value, key, headers, on_delivery)
+
+    def summarise(outcomes: Sequence[Outcome]) -> list[Outgoing]:
+        return [Outgoing("sums", None, f"{[each.tally for each in outcomes]}".encode())]
+
+    picky = TransactionCycle(
+        cast(Any, lambda: Picky(broker)), cast(Any, FakeIntake(broker)), letter, threading.Event(), summarise
+    )
+    assert picky.commit(tallied((0, 1), (0, 2), (0, 3)), BatchProgress({}))
+    sums = [value for value in broker.values if value is not None and value.startswith(b"[")]
+    assert sums == [b"[1]", b"[None]", b"[3]"]

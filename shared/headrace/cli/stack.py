@@ -2,7 +2,7 @@
 
 import runpy
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Annotated, NamedTuple
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from headrace.cli.output import Json, UsageError, console, print_json, print_table
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
-from headrace.installation import READS, topic_specs
+from headrace.installation import READS, SERVICES, topic_specs
 from headrace.settings import Settings, load_settings
 from headrace.streams import StreamFailed
 from headrace.streams.admin import make_topics
@@ -33,8 +33,11 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> Generator[Running]:
-    """A stack, its topics and one process of each service; all of it ends with the block, however that ends."""
+def running(
+    settings: Settings, *, fresh: bool = False, quiet: bool = False, names: Sequence[str] = tuple(READS)
+) -> Generator[Running]:
+    """A stack, its topics and one process of each service of `names`; all of it ends with the block, however that
+    ends."""
 
     def tell(text: str) -> None:
         if not quiet:
@@ -49,10 +52,10 @@ def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> 
             raise
         services = Supervisor(connected, settings.state_dir / "logs")
         try:
-            for name in READS:
+            for name in names:
                 services.start_service(name)
             services.wait_ready(check=stack.check)
-            tell(f"services: {', '.join(READS)} ready")
+            tell(f"services: {', '.join(names)} ready")
             yield Running(connected, stack, services)
         finally:
             services.stop()
@@ -60,7 +63,7 @@ def running(settings: Settings, *, fresh: bool = False, quiet: bool = False) -> 
 
 def up() -> None:
     """Start what is missing (Kafka, MongoDB, the services) and keep it running until Ctrl-C."""
-    with running(load_settings()) as found:
+    with running(load_settings(), names=SERVICES) as found:
         address = found.stack.addresses
         console.print(f"Kafka    {address.kafka} ({address.kafka_from})")
         console.print(f"MongoDB  {address.mongodb if address.mongodb_from != 'configured' else 'as configured'}")
@@ -95,10 +98,10 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def service(name: Annotated[str, typer.Argument(help="trigger_matcher, orchestrator or recorder")]) -> None:
+def service(name: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}")]) -> None:
     """Run one service until SIGTERM; serves /healthz, /readyz and /metrics."""
-    if name not in READS or find_spec(f"services.{name}") is None:
-        raise UsageError(f"unknown service {name!r}; known are {', '.join(READS)}")
+    if name not in SERVICES or find_spec(f"services.{name}") is None:
+        raise UsageError(f"unknown service {name!r}; known are {', '.join(SERVICES)}")
     runpy.run_module(f"services.{name}", run_name="__main__", alter_sys=True)
 
 

@@ -22,6 +22,8 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     retention_ms: int | None = None
     partitioned_as: Literal["jobs"] | None = None
+    segment_bytes: int | None = None
+    """Of a compacted topic that is written all the time: only whole segments are compacted, and Kafka's are of 1 GB."""
 
     def full_name(self, prefix: str) -> str:
         """The topic's name in Kafka."""
@@ -60,6 +62,20 @@ DEAD_LETTERS = Topic(
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
+STATS = Topic(
+    "stats",
+    "automation id",
+    "one transaction's runs of an automation: counts, failures in a row, durations",
+    retention_ms=DAY_MS,
+)
+INSIGHTS = Topic(
+    "insights",
+    "kind/automation id",
+    "counts of the service insights, or tombstone",
+    cleanup="compact",
+    segment_bytes=32 << 20,
+)
+"""The changelog of its table, which it reads whole when it starts."""
 
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
@@ -67,5 +83,5 @@ SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES)
 """Whose records carry runs, jobs and what resumes them, where the setting `retry_tiers` does not name others."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, CONTROL, DEAD_LETTERS, RUNS, STATS, INSIGHTS)
 """Those that a service reads or writes today; each later service adds its own."""

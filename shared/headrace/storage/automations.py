@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import cast
 
 import orjson
 from bson import encode
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LiveState
 from headrace.storage.driver import NOT_BSON, Database, Document, plain, reaching_mongodb
 
 
@@ -60,6 +60,15 @@ class AutomationStore:
                 written["document"] = document
                 if await self._compare_and_set(automation.id, found, written):
                     return Saved(_live({"_id": automation.id, **written}), changed=True)
+
+    async def change_state(self, live: LiveAutomation, state: LiveState, reason: str, by: str) -> LiveAutomation | None:
+        """Puts the automation into `state`; None, and nothing is changed, if it is no longer as in `live`. Raises
+        PlatformUnavailable."""
+        changes: Document = {"revision": live.revision + 1, "state": state, "reason": reason, "by": by}
+        with reaching_mongodb():
+            found = {"revision": live.revision}
+            is_changed = await self._compare_and_set(live.document.id, found, changes)
+        return live.model_copy(update=changes) if is_changed else None
 
     async def version(self, automation_id: str, version: int) -> Automation | None:
         """A version, whether live or not; raises PlatformUnavailable."""
@@ -129,7 +138,7 @@ def _live(found: Document) -> LiveAutomation:
         format=1,
         revision=int(found["revision"]),
         version=int(found["version"]),
-        state=cast(Literal["enabled", "disabled"], found["state"]),
+        state=cast(LiveState, found["state"]),
         reason=str(found["reason"]),
         by=str(found["by"]),
         document=Automation.model_validate(plain(found["document"])),

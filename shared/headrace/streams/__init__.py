@@ -9,7 +9,7 @@ from headrace.streams.batch import BatchProcessor
 from headrace.streams.concurrent import ConcurrentProcessor
 from headrace.streams.config import GroupMemory, StreamConfig, SuspectMemory
 from headrace.streams.errors import OffsetsLost, StreamFailed, Unavailable
-from headrace.streams.records import Outgoing, Record
+from headrace.streams.records import Outcome, Outgoing, Record
 from headrace.streams.turns import Turn
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ConcurrentProcessor",
     "GroupMemory",
     "OffsetsLost",
+    "Outcome",
     "Outgoing",
     "Record",
     "StreamConfig",

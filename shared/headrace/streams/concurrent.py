@@ -23,7 +23,7 @@ from headrace.streams.ledgers import Ledgers
 from headrace.streams.memory import CommittedPartitions
 from headrace.streams.outbox import Outbox, Taken
 from headrace.streams.quarantine import Quarantine
-from headrace.streams.records import Outcome, Partition
+from headrace.streams.records import Outcome, Partition, Summarise, no_summary
 from headrace.streams.transactions import DeadLetter, TransactionCycle
 from headrace.streams.turns import Handler, Turn
 
@@ -47,7 +47,7 @@ class ConcurrentProcessor:
     """Runs a handler over a stream, one record a call: every outcome is produced, and its offset committed, once.
 
     `run_in_loop` runs a coroutine to its end in the process's event loop. `memory` is never called in the loop's
-    thread once that runs; `suspects` always is.
+    thread once that runs; `suspects` always is. `summarise` makes what is produced once a transaction.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class ConcurrentProcessor:
         memory: GroupMemory,
         suspects: SuspectMemory,
         run_in_loop: Callable[[Coroutine[object, object, None]], None],
+        summarise: Summarise = no_summary,
     ) -> None:
         self._config = config
         self._run_in_loop = run_in_loop
@@ -91,7 +92,7 @@ class ConcurrentProcessor:
             listener=self,
         )
         self._cycle = TransactionCycle(
-            lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop
+            lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop, summarise
         )
         self._is_over = False
         self._no_more_commits = asyncio.Event()
@@ -309,7 +310,7 @@ class ConcurrentProcessor:
 
     def _commit(self, turns: Sequence[Turn]) -> bool:
         """False if it was asked to stop before the fate of all was decided."""
-        outcomes = [Outcome(turn.record, turn.epoch, turn.outputs) for turn in turns]
+        outcomes = [Outcome(turn.record, turn.epoch, turn.outputs, turn.tally) for turn in turns]
         if outcomes:
             metrics.BATCH_RECORDS.observe(len(outcomes))
         is_decided = self._cycle.commit(outcomes, self._ledgers)

@@ -241,6 +241,7 @@ class Dispatcher:
             "handler failed", topic=record.topic, partition=record.partition, at=record.offset, exc_info=bug
         )
         metrics.DEAD_LETTERS.labels("internal_error").inc()
+        turn.tally = None
         return [self._dead_letter(record, "internal_error", f"a bug in the service: {type(bug).__name__}")]
 
     def _suspend(self, turn: Turn, away: Unavailable) -> None:

@@ -1,6 +1,6 @@
 """Records as handlers see them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from confluent_kafka import Message
@@ -31,11 +31,28 @@ class Outgoing(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one record led to, and the assignment epoch of its partition when it was read."""
+    """What one record led to, and the assignment epoch of its partition when it was read.
+
+    `tally` is the handler's word to the stream's summary (see Summarise); what is replaced by a dead letter has none.
+    """
 
     record: Record
     epoch: int
     outputs: Sequence[Outgoing]
+    tally: object = None
+
+
+Summarise = Callable[[Sequence[Outcome]], Sequence[Outgoing]]
+"""The outcomes of one try of a transaction to what is produced beside them, in the same transaction.
+
+It is called again where outcomes are committed in other company: what is committed counts each of them once. Called in
+the committing thread; what it raises ends the stream.
+"""
+
+
+def no_summary(outcomes: Sequence[Outcome]) -> Sequence[Outgoing]:
+    """For streams that produce nothing but what each record leads to."""
+    return ()
 
 
 def read_message(message: Message) -> Record:

@@ -22,7 +22,7 @@ from headrace.streams.bounded import Bounded
 from headrace.streams.commit_metadata import CommitPoint, Tokens, encode, token_of
 from headrace.streams.errors import StreamFailed
 from headrace.streams.intake import Intake
-from headrace.streams.records import Outcome, Outgoing, Partition, Record
+from headrace.streams.records import Outcome, Outgoing, Partition, Record, Summarise, no_summary
 
 COMMIT_TIMEOUT_S = 5.0
 """A commit that takes longer than TRANSACTION_TIMEOUT_MS and a round trip can only be unknown."""
@@ -82,11 +82,13 @@ class TransactionCycle:
         intake: Intake,
         dead_letter: DeadLetter,
         stop: threading.Event,
+        summarise: Summarise = no_summary,
     ) -> None:
         self._open_producer = open_producer
         self._intake = intake
         self._dead_letter = dead_letter
         self._stop = stop
+        self._summarise = summarise
         self._producer: Producer | None = None
         self._bounded = Bounded()
         self.reached: set[Partition] = set()
@@ -178,6 +180,9 @@ class TransactionCycle:
                 for output in outcome.outputs:
                     self._produce(producer, output)
                     produced += 1
+            for output in self._summarise(held):
+                self._produce(producer, output)
+                produced += 1
             offsets = [
                 TopicPartition(*partition, point.offset, encode(point, self._token))
                 for partition, point in points.items()
@@ -263,7 +268,8 @@ class TransactionCycle:
                 f"Kafka refuses even the dead letter of {'/'.join(map(str, offender.record[:3]))}: {told}"
             )
         metrics.DEAD_LETTERS.labels(kind.lower()).inc()
-        return [[offender._replace(outputs=[self._dead_letter(offender.record, kind.lower(), f"its outcome: {told}")])]]
+        letter = self._dead_letter(offender.record, kind.lower(), f"its outcome: {told}")
+        return [[offender._replace(outputs=[letter], tally=None)]]
 
     def _within_limits(self, outcome: Outcome) -> Outcome:
         size = _weight(outcome)
@@ -271,7 +277,7 @@ class TransactionCycle:
             return outcome
         metrics.DEAD_LETTERS.labels("over_limit").inc()
         told = f"its outcome has {size} bytes in {len(outcome.outputs)} records; {OUTCOME_BYTES} are accepted"
-        return outcome._replace(outputs=[self._dead_letter(outcome.record, "over_limit", told)])
+        return outcome._replace(outputs=[self._dead_letter(outcome.record, "over_limit", told)], tally=None)
 
     def _ready_producer(self) -> Producer | None:
         """The initialised producer; None if it was asked to stop before Kafka answered."""

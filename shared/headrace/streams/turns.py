@@ -11,7 +11,8 @@ class Turn:
 
     Handlers read `record`, `epoch` (the number of its partition's assignment to this process) and `hand_over`: once
     that is True its partition has waited too long for this record, and the handler should bring it to an end at the
-    next moment it can, by an outcome that goes on later from another topic.
+    next moment it can, by an outcome that goes on later from another topic. They may set `tally`, which the stream's
+    summary finds in the outcome.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class Turn:
         "outputs",
         "record",
         "size",
+        "tally",
         "task",
     )
 
@@ -38,6 +40,7 @@ class Turn:
         self.lane: Hashable = (record.partition, record.key) if record.key else self
         self.began: float | None = None
         self.outputs: Sequence[Outgoing] = ()
+        self.tally: object = None
         self.size = len(record.value or b"") + len(record.key or b"")
         """Bytes that it holds in memory, about; what it made is added once that is known."""
         self.task: asyncio.Task[Sequence[Outgoing]] | None = None

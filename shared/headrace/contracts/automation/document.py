@@ -68,13 +68,19 @@ class Automation(Part):
         return f"{self.app}/{self.name}"
 
 
+LiveState = Literal["enabled", "disabled", "stopped_error"]
+
+
 class LiveAutomation(Part):
-    """An automation's live version and state on the compacted topic; a reader ignores a lower revision."""
+    """An automation's live version and state on the compacted topic; a reader ignores a lower revision.
+
+    `stopped_error`: disabled because it failed too often in a row. `reason` and `by` tell why, and who did it.
+    """
 
     format: Literal[1]
     revision: int
     version: int
-    state: Literal["enabled", "disabled"]
+    state: LiveState
     reason: str = ""
     by: str = ""
     document: Automation

@@ -37,7 +37,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
 def settings(stack: Stack) -> Generator[Settings]:
     """Settings with a prefix that nobody else uses; what was made under it is removed."""
     found = stack.settings.model_copy(
-        update={"prefix": f"test-{secrets.token_hex(4)}", "partitions": PARTITIONS, "allow_private_hosts": True}
+        update={
+            "prefix": f"test-{secrets.token_hex(4)}",
+            "partitions": PARTITIONS,
+            "allow_private_hosts": True,
+            "retry_tiers": "1s,2s",  # a test can wait for them
+        }
     )
     yield found
     admin = AdminClient({**found.kafka})

@@ -1,19 +1,20 @@
 """A job to its run record: at once where the run never waits, under a claim where it has effects."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from itertools import count
-from typing import get_args
+from typing import NamedTuple, get_args
 from uuid import uuid4
 
 from prometheus_client import Counter
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.errors import ContractError
-from headrace.contracts.jobs import Job, next_segment, read_job
-from headrace.contracts.runs import RunStatus
-from headrace.contracts.topics import RETRIES, RUNS
+from headrace.contracts.jobs import Job, read_job
+from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, read_resumption
+from headrace.contracts.runs import FINAL_STATUSES, RunStatus
+from headrace.contracts.topics import RUNS
 from headrace.engine import (
     Claim,
     Journal,
@@ -26,10 +27,14 @@ from headrace.engine import (
     Started,
     StepCrashed,
     encode_record,
+    end_of,
 )
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record, Turn, Unavailable
+from services.orchestrator.cancellations import Cancellations
+from services.orchestrator.continuations import Continuations
+from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans, UnusablePlan
 
 RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
@@ -42,6 +47,14 @@ RECLAIM_AT_MOST_S = 2.0
 """Between claims of a run that was lost: a worker that has no right to it learns so within a poll, and is cancelled."""
 
 
+class Wish(NamedTuple):
+    """The segment of a run that a record asks for, its event's place and the record's own."""
+
+    segment: Job | Resumption
+    source: Location
+    location: Location
+
+
 class JobRunner:
     """The runtime's handler. Redelivered jobs replay what their run's journal knows."""
 
@@ -52,13 +65,19 @@ class JobRunner:
         orchestrator: Orchestrator,
         heads: RunHeads,
         dead_letter: DeadLetterWriter,
+        listeners: Listeners,
+        cancellations: Cancellations,
     ) -> None:
         self._plans = plans
         self._orchestrator = orchestrator
         self._heads = heads
         self._dead_letter = dead_letter
+        self._listeners = listeners
+        self._cancellations = cancellations
+        self._prefix = settings.prefix
+        self._max_chain = settings.max_chain
         self._runs = RUNS.full_name(settings.prefix)
-        self._first_retry = RETRIES[min(RETRIES)].full_name(settings.prefix)
+        self._next = Continuations(settings, dead_letter)
         # Looked up once: a label's look-up takes a lock, and as long as the increment.
         self._made = {status: RUNS_MADE.labels(status) for status in get_args(RunStatus)}
         self._worker = uuid4().hex
@@ -68,46 +87,85 @@ class JobRunner:
         self, record: Record, turn: Turn
     ) -> Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]:
         """The job's run record and publications, or the dead letter that says why it has none."""
+        if record.headers and any(name == RESUMES_HEADER for name, _ in record.headers):
+            return self._reaching(record, self._resume(record, turn))
         try:
             started = _started(record)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
         plan = self._plans.cached(started.job)
-        if plan is None or plan.awaits or plan.has_effects:
-            return self._execute_later(plan, started, record, turn)
+        if (
+            plan is None
+            or plan.awaits
+            or plan.has_effects
+            or self._cancellations.of(started.job, started.job_time) is not None
+        ):
+            return self._reaching(record, self._execute_later(plan, started, record, turn))
         return _driven(self._execute(plan, started, record))
 
     async def _execute_later(self, plan: Plan | None, started: Started, record: Record, turn: Turn) -> list[Outgoing]:
+        plan = plan or await self._plans.load(started.job)
+        if plan.has_effects:
+            return await self._execute_owned(plan, started, record, turn)
+        return await self._execute(plan, started, record, None, turn)
+
+    async def _reaching(self, record: Record, work: Awaitable[list[Outgoing]]) -> list[Outgoing]:
+        """What `work` makes; raises Unavailable where it cannot reach what it needs."""
         try:
-            plan = plan or await self._plans.load(started.job)
-            if plan.has_effects:
-                return await self._execute_owned(plan, started, record, turn)
-            return await self._execute(plan, started, record)
+            return await work
         except UnusablePlan as error:
             return [self._dead_letter(record, error.type, error.message)]
         except PlatformUnavailable as away:
             raise Unavailable(str(away)) from away
 
     async def _execute_owned(self, plan: Plan, started: Started, record: Record, turn: Turn) -> list[Outgoing]:
-        """Nothing for a duplicate or a stale copy: whoever owns the run makes its record.
+        cause = started.job.cause
+        source = Location(cause.topic, cause.partition, cause.offset)
+
+        async def execute(journal: Journal) -> list[Outgoing]:
+            return await self._execute(plan, started, record, journal, turn)
+
+        return await self._owning(Wish(started.job, source, started.location), turn, execute)
+
+    async def _resume(self, record: Record, turn: Turn) -> list[Outgoing]:
+        """Goes on with a parked run, whose job is in its journal."""
+        try:
+            found, location = read_resumption(record.value), _location(record)
+        except ContractError as error:
+            return [self._dead_letter(record, error.type, error.message)]
+
+        async def execute(journal: Journal) -> list[Outgoing]:
+            if journal.job is None:
+                return [self._dead_letter(record, "unknown_run", f"run {found.run_id} has not parked, or is forgotten")]
+            now = {"generation": found.generation, "segment": found.segment, "unsent": found.unsent}
+            job = journal.job.model_copy(update=now)
+            plan = self._plans.cached(job) or await self._plans.load(job)
+            return await self._execute(plan, Started(job, location, _time(record)), record, journal, turn)
+
+        return await self._owning(Wish(found, found.source, location), turn, execute)
+
+    async def _owning(
+        self, wish: Wish, turn: Turn, execute: Callable[[Journal], Awaitable[list[Outgoing]]]
+    ) -> list[Outgoing]:
+        """What `execute` makes of the run once it is ours; nothing for a duplicate or a stale copy, of which another
+        job makes the record.
 
         Whoever loses the run claims it again. It may have been taken by a worker that woke from a long stop and has not
         learnt yet that the partition is no longer its own: if we gave the run up, nobody would make its record. If it
         is we who lost the partition, Kafka refuses our outcome.
         """
-        job = started.job
-        source = Location(job.cause.topic, job.cause.partition, job.cause.offset)
         wait = RECLAIM_AFTER_S
         while True:
             owner = f"{self._worker}/{turn.epoch}/{next(self._claims)}"
-            claim = Claim(job.run_id, source, started.location, job.generation, job.segment, owner)
+            segment = wish.segment
+            claim = Claim(segment.run_id, wish.source, wish.location, segment.generation, segment.segment, owner)
             claimed = await self._heads.claim(claim)
             CLAIMS.labels(claimed.standing).inc()
             if claimed.standing in ("duplicate", "stale"):
                 return []
-            journal = Journal(self._heads, claim, claimed.journal, restart=job.restart, unsent=job.unsent)
+            journal = Journal(self._heads, claim, claimed.journal, restart=segment.restart, unsent=segment.unsent)
             try:
-                return await self._execute(plan, started, record, journal, turn)
+                return await execute(journal)
             except OwnershipLost:
                 CLAIMS.labels("lost").inc()
             await asyncio.sleep(wait)
@@ -117,32 +175,43 @@ class JobRunner:
         self, plan: Plan, started: Started, record: Record, journal: Journal | None = None, turn: Turn | None = None
     ) -> list[Outgoing]:
         try:
-            if journal is None or turn is None:
+            if turn is None:
                 outcome = await self._orchestrator.execute(plan, started)
             else:
-                outcome = await self._orchestrator.execute(plan, started, journal, lambda: turn.hand_over)
+                with self._cancellations.reaching(started.job, started.job_time) as cancellation:
+                    outcome = await self._orchestrator.execute(
+                        plan, started, journal, lambda: turn.hand_over, cancellation
+                    )
         except StepCrashed as crash:
             return [self._dead_letter(record, crash.type, crash.message)]
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
-        made = self._outgoing(started.job, record, outcome)
-        if outcome.gave_up_on is not None:
-            failed = outcome.gave_up_on
-            made.append(self._dead_letter.of_outcome(record, failed["type"], failed["message"], started.job))
-        return made
+        return self._outgoing(started.job, record, outcome)
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]
-        made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in outcome.publications]
-        if outcome.is_handed_over:
-            made.append(Outgoing(self._first_retry, record.key, next_segment(job), record.headers))
+        publications = outcome.publications
+        status = outcome.record["status"]
+        # A run that was refused for its chain has had none that could be told of: each would be refused as well.
+        is_refused = len(job.chain) > self._max_chain
+        if status in FINAL_STATUSES and not is_refused and self._listeners.hear(job.app, job.automation, status):
+            publications = (*publications, end_of(outcome.record, job, self._prefix))
+        made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
+        if outcome.decision is not None:
+            made.append(self._next(job, record, outcome.decision))
         return made
 
 
+def _location(record: Record) -> Location:
+    return Location(record.topic, record.partition, record.offset)
+
+
+def _time(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+
+
 def _started(record: Record) -> Started:
-    job = read_job(record.value)
-    location = Location(record.topic, record.partition, record.offset)
-    return Started(job, location, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
+    return Started(read_job(record.value), _location(record), _time(record))
 
 
 def _driven(execution: Coroutine[object, None, list[Outgoing]]) -> list[Outgoing]:

@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 
+from headrace.contracts.automation import DocumentError
 from headrace.contracts.jobs import Job
 from headrace.engine import Plan, compile_plan
-from headrace.language import LanguageError
 from headrace.storage import AutomationStore
 
 MOST_PLANS = 10_000
@@ -39,7 +39,7 @@ class Plans:
             raise UnusablePlan("unknown_version", f"automation {name} has no version {job.version}")
         try:
             plan = compile_plan(document, job.version)
-        except LanguageError as error:
+        except DocumentError as error:
             raise UnusablePlan("cannot_compile", f"automation {name}, version {job.version}: {error}") from None
         self._plans[job.app, job.automation, job.version] = plan
         if len(self._plans) > MOST_PLANS:

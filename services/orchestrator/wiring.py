@@ -1,15 +1,19 @@
 """Wires the runtime's concurrent shape to the engine."""
 
 from headrace.apps import load_apps
+from headrace.contracts.topics import CONTROL
 from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
 from headrace.engine.sql.pools import SqlPools
+from headrace.following import Following
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
 from headrace.storage import AppDatabases, Storage
 from headrace.streams import ConcurrentProcessor, GroupMemory
+from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.connected import ConnectedService
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans
 
 NAME = "orchestrator"
@@ -31,8 +35,13 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         scripts=scripts,
         prefix=settings.prefix,
         allow_private_hosts=settings.allow_private_hosts,
+        retry_tiers=tuple(settings.tiers),
+        max_chain=settings.max_chain,
     )
-    runner = JobRunner(settings, Plans(storage.automations), Orchestrator(ports), storage.heads, dead_letter)
+    plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
+    runner = JobRunner(settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations)
     config = stream_config(settings, NAME, MAX_BATCH)
     processor = ConcurrentProcessor(config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run)
-    return ConnectedService(processor, loop, (http.close, sql.close, mongodb.close, scripts.close))
+    controlled = Following(NAME, settings, processor, cancellations.apply, CONTROL)
+    following = Following(NAME, settings, controlled, listeners.apply)
+    return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))

@@ -1,20 +1,16 @@
 """Keeps the index of automations in step with the compacted topic."""
 
-import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 from pydantic import ValidationError
 
 from headrace.contracts.automation import LiveAutomation
 from headrace.contracts.validation import explain
+from headrace.following import tell_refused
 from headrace.language import LanguageError
 from headrace.matching import Index, compile_definition
 from headrace.streams import Record
 
 LIVE = Gauge("headrace_automations", "Automations known to this matcher")
-REFUSED = Counter("headrace_automations_refused_total", "Records of the automations topic that could not be used")
-
-_MAX_SHOWN = 500
-"""Characters of a log line's parts: names in the record have whatever length it gave them."""
 
 
 class Definitions:
@@ -25,29 +21,15 @@ class Definitions:
 
     def apply(self, record: Record) -> None:
         """Puts, replaces or removes an automation. One that cannot be read or compiled is counted, logged with its
-        place, and leaves the version before it live. It has no dead letter: reading a compacted topic commits nothing
-        that a letter could be part of, and every start of every matcher would write it again."""
-        automation_id = (record.key or b"").decode(errors="replace")
+        place, and leaves the version before it live."""
         if record.value is None:
-            self._index.remove(automation_id)
+            self._index.remove((record.key or b"").decode(errors="replace"))
         else:
             try:
                 self._index.put(compile_definition(LiveAutomation.model_validate_json(record.value)))
             except Exception as error:  # noqa: BLE001 - one automation must not stop the reading of all others
-                self._refused(record, automation_id, *_reason(error))
+                tell_refused(record, *_reason(error))
         LIVE.set(len(self._index))
-
-    def _refused(self, record: Record, automation_id: str, type: str, message: str) -> None:
-        REFUSED.inc()
-        structlog.get_logger().error(
-            "automation refused",
-            automation=automation_id[:_MAX_SHOWN],
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            type=type,
-            reason=message[:_MAX_SHOWN],
-        )
 
 
 def _reason(error: Exception) -> tuple[str, str]:

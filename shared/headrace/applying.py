@@ -1,4 +1,4 @@
-"""Makes automations live: saved in MongoDB, published to Kafka, known to every living matcher."""
+"""Makes automations live: saved in MongoDB, published to Kafka, known to every living process that follows them."""
 
 import asyncio
 import time
@@ -9,45 +9,85 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headrace.contracts.automation import Automation, LiveAutomation
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import check, encoded
-from headrace.installation import group_name
+from headrace.engine import PlatformUnavailable
+from headrace.installation import FOLLOWERS, follower_group, group_name, topic_specs
 from headrace.settings import Settings
 from headrace.storage import Saved, Storage
-from headrace.streams.admin import committed_offsets, member_client_ids
+from headrace.streams import StreamFailed
+from headrace.streams.admin import check_topics, committed_offsets, member_client_ids
 from headrace.streams.config import MAX_MESSAGE_BYTES
 
 LIVE_TIMEOUT_S = 20.0
-"""A matcher commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
+"""A follower commits its position every 0.2 s; one that is killed leaves its group after 3 s."""
+
+PUBLISH_TIMEOUT_S = 20.0
+"""The client's own limit of five minutes is longer than anyone waits at a prompt; an election takes a few seconds."""
 
 _POLL_S = 0.1
 
 
 class NotLive(Exception):
-    """Saved and published, but a matcher did not take it up in time; applying again is safe."""
+    """Saved and published, but a service did not take it up in time; applying again is safe."""
+
+
+class PartlyApplied(Exception):
+    """The platform failed half way: the message says what is live, what is not, and that applying again is safe."""
 
 
 async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
-    """Saves and publishes; returns when every living matcher has all of them.
+    """Saves and publishes; returns when every living matcher and orchestrator has all of them.
 
-    Idempotent: the same document again makes no version, but is published again in case an earlier try was cut short.
-    Raises LanguageError and DocumentError (then nothing was saved), PlatformUnavailable, NotLive.
+    All are checked before the first is saved, and so is that Kafka would take them. Idempotent: the same document again
+    makes no version, but is published again in case an earlier try was cut short. Raises DocumentError, StreamFailed
+    and PlatformUnavailable (then nothing was saved), PartlyApplied, NotLive.
     """
     for automation in automations:
         check(automation)
-    saved = [await storage.automations.save(automation, by) for automation in automations]
+    _check_topic(settings)
+    saved = await _save(storage, automations, by)
     ends = _publish(settings, [each.live for each in saved])
-    await _wait_for_matchers(settings, ends)
+    await _wait_for_followers(settings, ends)
     return saved
 
 
+def _check_topic(settings: Settings) -> None:
+    topic = AUTOMATIONS.full_name(settings.prefix)
+    try:
+        check_topics(settings.kafka, [spec for spec in topic_specs(settings) if spec.name == topic])
+    except KafkaException as error:
+        raise PlatformUnavailable(f"Kafka is away ({error.args[0].str()})") from None
+
+
+async def _save(storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
+    saved: list[Saved] = []
+    for automation in automations:
+        try:
+            saved.append(await storage.automations.save(automation, by))
+        except PlatformUnavailable as error:
+            if not saved:
+                raise
+            done = [each.live.document.id for each in saved]
+            left = [each.id for each in automations[len(saved) :]]
+            raise PartlyApplied(
+                f"{error}: {', '.join(done)} saved but not live yet; {', '.join(left)} not saved; {_AGAIN}"
+            ) from error
+    return saved
+
+
+_AGAIN = "apply again: what is saved already is taken up, and makes no other version"
+
+
 def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, int]:
-    """Publishes and answers the offset behind the last record, by partition."""
+    """Publishes and answers the offset behind the last record, by partition; raises PartlyApplied."""
     ends: dict[int, int] = {}
+    published: set[bytes] = set()
     errors: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is not None:
             errors.append(error)
         else:
+            published.add(bytes(message.key() or b""))
             partition = int(message.partition() or 0)
             ends[partition] = max(ends.get(partition, 0), int(message.offset() or 0) + 1)
 
@@ -57,6 +97,7 @@ def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, in
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "message.max.bytes": MAX_MESSAGE_BYTES,
+            "message.timeout.ms": int(PUBLISH_TIMEOUT_S * 1000),
         }
     )
     topic = AUTOMATIONS.full_name(settings.prefix)
@@ -64,28 +105,47 @@ def _publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, in
         producer.produce(topic, encoded(each), each.document.id.encode(), on_delivery=delivered)
     producer.flush()
     if errors:
-        raise KafkaException(errors[0])
+        done = [each.document.id for each in live if each.document.id.encode() in published]
+        left = [each.document.id for each in live if each.document.id.encode() not in published]
+        said = f"{', '.join(done)} published; " if done else ""
+        raise PartlyApplied(f"Kafka: {errors[0].str()}: {said}{', '.join(left)} saved but not live yet; {_AGAIN}")
     return ends
 
 
-async def _wait_for_matchers(settings: Settings, ends: dict[int, int]) -> None:
-    topic = AUTOMATIONS.full_name(settings.prefix)
+async def _wait_for_followers(settings: Settings, ends: dict[int, int]) -> None:
     deadline = time.monotonic() + LIVE_TIMEOUT_S
+    for service in FOLLOWERS:
+        await _wait_for(settings, service, ends, deadline)
+
+
+async def _wait_for(settings: Settings, service: str, ends: dict[int, int], deadline: float) -> None:
     while True:
-        clients = member_client_ids(settings.kafka, group_name(settings, "trigger_matcher"))
-        behind = [
-            slot for slot in {client.rpartition("-")[2] for client in clients} if not _has(settings, topic, slot, ends)
-        ]
-        if not behind:
-            return
-        if time.monotonic() > deadline:
-            raise NotLive(
-                f"saved and published, but trigger_matcher {', '.join(sorted(behind))} has not taken it up within "
-                f"{LIVE_TIMEOUT_S:.0f} s: look at its log, then apply again"
-            )
+        is_late = time.monotonic() > deadline
+        try:
+            behind = _behind(settings, service, ends)
+        except (KafkaException, StreamFailed) as error:
+            # A coordinator that is elected, or made for the first group ever, answers so for a moment.
+            if is_late:
+                said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+                raise NotLive(f"saved and published, but Kafka cannot say who has it ({said}): apply again") from error
+        else:
+            if not behind:
+                return
+            if is_late:
+                raise NotLive(
+                    f"saved and published, but {service} {', '.join(behind)} has not taken it up within "
+                    f"{LIVE_TIMEOUT_S:.0f} s: look at its log, then apply again"
+                )
         await asyncio.sleep(_POLL_S)
 
 
-def _has(settings: Settings, topic: str, slot: str, ends: dict[int, int]) -> bool:
-    positions = committed_offsets(settings.kafka, f"{settings.prefix}-automations-{slot}", topic)
+def _behind(settings: Settings, service: str, ends: dict[int, int]) -> list[str]:
+    """The slots of the service's living processes that do not know all that was published."""
+    clients = member_client_ids(settings.kafka, group_name(settings, service))
+    slots = {client.rpartition("-")[2] for client in clients}
+    return sorted(slot for slot in slots if not _has(settings, follower_group(settings, service, slot), ends))
+
+
+def _has(settings: Settings, group: str, ends: dict[int, int]) -> bool:
+    positions = committed_offsets(settings.kafka, group, AUTOMATIONS.full_name(settings.prefix))
     return all(positions.get(partition, 0) >= end for partition, end in ends.items())

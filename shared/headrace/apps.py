@@ -8,15 +8,23 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from headrace.contracts.automation.values import Name
-from headrace.contracts.validation import explain
+from headrace.contracts.validation import Said, explain
 from headrace.engine.apps import NOT_CONFIGURED, AppConfig
 from headrace.engine.connections import Connection, Secret
 from headrace.settings import Settings, SettingsError
 
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+VariableName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
+    Said("expected a name: a letter or _, then at most 63 letters, digits and _"),
+]
 """A name that a template writes after a dot."""
 
-ConnectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ConnectionName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$"),
+    Said("expected a name: 1 to 64 letters, digits, _ and -"),
+]
 
 
 class _Part(BaseModel):
@@ -72,7 +80,7 @@ def read_apps(path: Path) -> Mapping[str, AppConfig]:
     try:
         found = AppsFile.model_validate(document, context={"directory": path.parent})
     except ValidationError as error:
-        raise _wrong(path, explain(error, "")[1].removeprefix(": ")) from None
+        raise _wrong(path, explain(error, "", document)[1].removeprefix(": ")) from None
     return {
         name: AppConfig(
             env=app.env,

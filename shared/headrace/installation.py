@@ -1,8 +1,19 @@
 """Names and topics of one installation, from its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from headrace.contracts.topics import CARRIERS, DAY_MS, DEAD_LETTERS, RETRIES, RUNS, SOURCES, TOPICS, Topic
+from headrace.contracts.topics import (
+    AUTOMATIONS,
+    CARRIERS,
+    DAY_MS,
+    DEAD_LETTERS,
+    RETRIES,
+    RUNS,
+    SOURCES,
+    TOPICS,
+    Topic,
+    retry_topic,
+)
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
@@ -15,11 +26,31 @@ READS: Mapping[str, tuple[Topic, ...]] = {
 """The services in the order of an event's way, and the topics that each one's group consumes."""
 
 
+def retry_topics(settings: Settings) -> dict[float, Topic]:
+    """The retry tiers' topics by the seconds that a job waits there, ascending."""
+    return {delay: retry_topic(name) for delay, name in settings.tiers.items()}
+
+
+def topics(settings: Settings) -> list[Topic]:
+    """All topics of the installation."""
+    return _with_tiers(TOPICS, settings)
+
+
+def carriers(settings: Settings) -> list[Topic]:
+    """Those whose records carry runs: jobs, and what resumes them."""
+    return _with_tiers(CARRIERS, settings)
+
+
+def _with_tiers(topics: Sequence[Topic], settings: Settings) -> list[Topic]:
+    others = [topic for topic in topics if topic not in RETRIES]
+    return [*others, *retry_topics(settings).values()] if len(others) < len(topics) else others
+
+
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """The topics as they must be in Kafka."""
     return [
         TopicSpec(topic.full_name(settings.prefix), settings.partitions, settings.replication_factor, config)
-        for topic in TOPICS
+        for topic in topics(settings)
         for config in [_config(topic, settings)]
     ]
 
@@ -42,9 +73,19 @@ def group_name(settings: Settings, service: str) -> str:
     return f"{settings.prefix}-{service}"
 
 
+FOLLOWERS = ("trigger_matcher", "orchestrator")
+"""The services of which each process follows the topic of automations: one is live when all of these know it."""
+
+
+def follower_group(settings: Settings, service: str, slot: int | str, topic: Topic = AUTOMATIONS) -> str:
+    """The group under which one process of a follower commits how far it has read `topic`."""
+    name = f"{settings.prefix}-{topic.name}"
+    return f"{name}-{slot}" if service == "trigger_matcher" else f"{name}-{service}-{slot}"
+
+
 def source_topics(settings: Settings, service: str) -> list[str]:
     """The whole names of the topics that a service's group consumes."""
-    return [topic.full_name(settings.prefix) for topic in READS[service]]
+    return [topic.full_name(settings.prefix) for topic in _with_tiers(READS[service], settings)]
 
 
 def stream_config(settings: Settings, service: str, max_batch: int) -> StreamConfig:
@@ -57,5 +98,5 @@ def stream_config(settings: Settings, service: str, max_batch: int) -> StreamCon
         client_id=f"{name}-{settings.slot}",
         transactional_id=f"{name}-{settings.slot}",
         max_batch=max_batch,
-        delays={topic.full_name(settings.prefix): delay for delay, topic in RETRIES.items()},
+        delays={topic.full_name(settings.prefix): delay for delay, topic in retry_topics(settings).items()},
     )

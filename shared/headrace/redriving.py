@@ -21,8 +21,8 @@ from headrace.contracts.resumptions import (
     redriven_resumption,
     write_resumption,
 )
-from headrace.contracts.topics import CARRIERS, JOBS, SOURCES, Topic
-from headrace.installation import READS
+from headrace.contracts.topics import JOBS, SOURCES, Topic
+from headrace.installation import READS, carriers, source_topics
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing
@@ -65,9 +65,9 @@ class Redriver:
         self._storage = storage
         self._how = how
         self._latest: dict[str, int | None] = {}
-        self._carriers = _names(settings, CARRIERS)
+        self._carriers = _names(settings, carriers(settings))
         self._sources = _names(settings, SOURCES)
-        self._known = _names(settings, [topic for topics in READS.values() for topic in topics])
+        self._known = frozenset(topic for service in READS for topic in source_topics(settings, service))
 
     async def outgoing(self, letter: DeadLetter) -> Placed:
         """The record that redrives `letter`; raises NotRedrivable, PlatformUnavailable, StreamFailed."""

@@ -21,10 +21,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from headrace.contracts.cloudevents import Location, app_of
 from headrace.contracts.deadletters import About, Reason, Refused, about_carrier, about_outcome, cut_key, dead_letter
 from headrace.contracts.jobs import Job
-from headrace.contracts.topics import CARRIERS, DEAD_LETTERS
+from headrace.contracts.topics import DEAD_LETTERS
 from headrace.engine.errors import PlatformUnavailable
 from headrace.engine.ports import SystemClock
-from headrace.installation import topic_specs
+from headrace.installation import carriers, topic_specs
 from headrace.settings import Settings, SettingsError, load_settings
 from headrace.storage import Storage
 from headrace.streams import Outgoing, Record, StreamFailed, Unavailable
@@ -87,6 +87,10 @@ class Loop:
             return self._runner.run(work)
         except PlatformUnavailable as away:
             raise Unavailable(str(away)) from away
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Calls `work` in the loop's thread, soon; from any thread."""
+        self._runner.get_loop().call_soon_threadsafe(work)
 
     def close(self) -> None:
         """Ends the loop."""
@@ -156,7 +160,7 @@ class DeadLetterWriter:
     def __init__(self, service: str, settings: Settings) -> None:
         self._service = service
         self._topic = DEAD_LETTERS.full_name(settings.prefix)
-        self._carriers = frozenset(topic.full_name(settings.prefix) for topic in CARRIERS)
+        self._carriers = frozenset(topic.full_name(settings.prefix) for topic in carriers(settings))
         self._clock = SystemClock()
 
     def __call__(self, record: Record, type: str, message: str) -> Outgoing:

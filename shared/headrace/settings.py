@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+from headrace.contracts.validation import Said, said
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$"), Said("expected text: a-z, 0-9, _ and -")]
 
 
 MOST_DAYS = 24_855
@@ -49,11 +51,17 @@ class Settings(BaseSettings):
     kafka_ssl_key_location: Path | None = None
     kafka_ssl_key_password: SecretStr | None = None
 
+    max_chain: int = Field(default=5, ge=1, le=100, validation_alias="AUTOMATION_MAX_CHAIN")
+    """How many runs may lead to another, each by what it published, by a call, or by its end."""
+
+    retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
+    """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""
+
     allow_private_hosts: bool = False
     """Whether `http.request` may call loopback and private addresses; link-local ones stay closed in any case."""
 
     apps_file: Path | None = None
-    """Environment, secrets and connections of the apps: YAML, read by the orchestrator when it starts."""
+    """Environment, secrets and connections of the apps: YAML, read when the orchestrator or a test run starts."""
 
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
@@ -85,6 +93,18 @@ class Settings(BaseSettings):
         }
 
     @property
+    def tiers(self) -> dict[float, str]:
+        """The retry tiers: seconds to name, ascending."""
+        names = self.retry_tiers.split(",")
+        tiers = {float(name[:-1]) * _UNITS[name[-1]]: name for name in names}
+        if len(tiers) < len(names) or list(tiers) != sorted(tiers) or min(tiers) <= 0 or max(tiers) > _MOST_TIER_S:
+            raise SettingsError(
+                f"HEADRACE_RETRY_TIERS: {self.retry_tiers} are not ascending durations of at most a day, such as "
+                "5s,1m,10m"
+            )
+        return tiers
+
+    @property
     def mongodb(self) -> str:
         """The MongoDB connection string, in clear: for the driver only, never for a log."""
         if self.mongodb_uri is None:
@@ -97,6 +117,12 @@ class Settings(BaseSettings):
         return f"{self.prefix}_rows"
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+_MOST_TIER_S = _UNITS["d"]
+"""A job in a tier is kept as long as its topic's retention; a day is far below it."""
+
+
 def _reveal(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
@@ -106,7 +132,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
-        raise SettingsError("; ".join(f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors())) from None
+        raise SettingsError("; ".join(f"{_variable(e['loc'])}: {said(e)}" for e in error.errors())) from None
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

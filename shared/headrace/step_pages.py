@@ -27,12 +27,17 @@ _SHORT: Mapping[Effect, str] = {
 REGENERATE = "<!-- Written by `headrace docs steps --out docs/steps` from the step's models. -->"
 
 
+_HEAD = """# Steps
+
+Each is the `use` of a step; its page has its inputs, outputs and errors. The examples stand where the trigger is a new
+row of the table `flights`: `trigger.row` is a flight."""
+
+
 def pages(steps: Mapping[str, Step]) -> dict[str, str]:
     """File names and contents: one page a step, and README.md with the table."""
     found = {f"{use}.md": page(step) for use, step in steps.items()}
     rows = [[f"[`{use}`]({use}.md)", _first_sentence(steps[use]), _SHORT[steps[use].effect]] for use in sorted(steps)]
-    head = "# Steps\n\nEach is the `use` of a step; its page has its inputs, outputs and errors."
-    return {**found, "README.md": _joined([REGENERATE, head, _table(["use", "does", "effect"], rows)])}
+    return {**found, "README.md": _joined([REGENERATE, _HEAD, _table(["use", "does", "effect"], rows)])}
 
 
 def page(step: Step) -> str:
@@ -66,11 +71,18 @@ def _retry(step: Step) -> str:
         return ""
     retry = step.retry
     if retry is None or retry.attempts == 1:
-        return "**Retry**: none, unless the step says `retry`."
+        return f"**Retry**: none, unless the step says `retry`.{_which(step)}"
     return (
         f"**Retry**: {retry.attempts} attempts where the failure may pass, {retry.backoff:g} s and then "
         f"{retry.factor:g} times as long between them, at most {retry.max:g} s; `retry` of the step overrides it."
+        f"{_which(step)}"
     )
+
+
+def _which(step: Step) -> str:
+    if step.effect == "at_most_once":
+        return " A call that is made at most once is tried again only where it is certain that nothing was done."
+    return ""
 
 
 def _inputs(model: type[BaseModel]) -> Iterator[str]:

@@ -62,9 +62,12 @@ async def run_steps(
     return outcome.record
 
 
-async def run_step(use: str, inputs: Mapping[str, Any], **more: Any) -> StepResult:
+async def run_step(
+    use: str, inputs: Mapping[str, Any], retry: Mapping[str, Any] | None = None, **more: Any
+) -> StepResult:
     """The result of one step; `more` as `run_steps` takes it."""
-    record = await run_steps({"id": "it", "use": use, "with": inputs}, **more)
+    policy = {} if retry is None else {"retry": retry}
+    record = await run_steps({"id": "it", "use": use, "with": inputs, **policy}, **more)
     return record["steps"][0]
 
 

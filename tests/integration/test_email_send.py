@@ -29,6 +29,9 @@ class Server:
     def __init__(self) -> None:
         self.taken: list[Envelope] = []
         self.answer = "250 OK"
+        self.first = ""
+        """Of the first mail, where it is another."""
+        self.offered = 0
         self.signed_in: list[bool] = []
 
     async def handle_RCPT(
@@ -46,9 +49,11 @@ class Server:
             cast(Any, server).transport.abort()
             await asyncio.sleep(0)
             return "250 too late"
-        if self.answer.startswith("250"):
+        self.offered += 1
+        answer = self.first if self.offered == 1 and self.first else self.answer
+        if answer.startswith("250"):
             self.taken.append(envelope)
-        return self.answer
+        return answer
 
     def sign_in(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object) -> AuthResult:
         ok = isinstance(data, LoginPassword) and data == LoginPassword(b"ann", b"hunter2-secret")
@@ -104,12 +109,13 @@ async def secure_port(server: Server, certificate: tuple[Path, Path]) -> AsyncGe
         yield found
 
 
-async def send(port: int, inputs: dict[str, Any], data: Any = None, **connection: Any) -> StepResult:
+async def send(port: int, inputs: dict[str, Any], data: Any = None, retry: Any = None, **connection: Any) -> StepResult:
     found = SmtpConnection.model_validate(
         {"type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none", "from": "desk@example.org", **connection}
     )
     mail = {"connection": "mail", "text": "hello", **inputs}
-    return await run_step("email.send", mail, config=AppConfig(connections={"mail": found}), data=data)
+    config = AppConfig(connections={"mail": found})
+    return await run_step("email.send", mail, retry, config=config, data=data)
 
 
 async def test_a_mail_arrives_whole(server: Server, port: int) -> None:
@@ -221,6 +227,15 @@ async def test_what_the_server_says_of_the_mail_decides(
 ) -> None:
     server.answer = answer
     assert error(await send(port, {"to": "ann@example.org"})) == (type, retryable)
+
+
+@pytest.mark.parametrize(("first", "status", "offered"), [("451 busy", "success", 2), ("554 spam", "error", 1)])
+async def test_a_mail_that_was_not_taken_for_now_is_sent_again_where_the_author_says_so(
+    server: Server, port: int, first: str, status: str, offered: int
+) -> None:
+    server.first = first
+    step = await send(port, {"to": "ann@example.org"}, retry={"attempts": 3, "backoff": "10ms"})
+    assert (step["status"], server.offered, len(server.taken)) == (status, offered, int(status == "success"))
 
 
 async def test_only_senders_that_the_operator_allows_are_used(server: Server, port: int) -> None:

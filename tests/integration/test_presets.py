@@ -1,16 +1,19 @@
 """The presets of the HTTP client, and the examples of all HTTP steps, against a real server."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 import yaml
 from aiohttp import web
-from http_support import Server, call, outputs, serving
+from http_support import Server, call, outputs, ports, serving
+from pydantic import SecretStr
 
 from headrace.contracts.automation import DocumentError, parse_automation
 from headrace.engine import compile_plan
+from headrace.engine.apps import AppConfig
 from headrace.engine.steps import STEPS
 from headrace.engine.steps.presets import PRESETS
 
@@ -95,15 +98,19 @@ async def test_of_a_webhook_url_only_scheme_and_host_are_kept(server: Server, pr
     assert outputs(step)["status"] == 404
 
 
+@pytest.mark.parametrize(("status", "tries"), [(500, 1), (429, 3)])
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.use)
-async def test_a_message_is_sent_once_even_where_it_fails(server: Server, preset: Any) -> None:
+async def test_a_message_is_sent_once_unless_it_was_refused_for_now(
+    server: Server, preset: Any, status: int, tries: int
+) -> None:
     async def busy(request: web.Request) -> web.Response:
-        return web.Response(status=429, headers={"Retry-After": "0"})
+        return web.Response(status=status, headers={"Retry-After": "0"})
 
     server.routes[HOOK] = busy
-    step = await call({"url": server.url + HOOK, **SMALL[preset.use]}, use=preset.use)
+    retry = {"attempts": 3, "backoff": "10ms"}
+    step = await call({"url": server.url + HOOK, **SMALL[preset.use]}, use=preset.use, retry=retry)
     assert step.get("error", {}).get("retryable") is True
-    assert len(server.calls) == 1
+    assert len(server.calls) == tries
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.use)
@@ -169,6 +176,14 @@ def test_a_message_that_makes_no_sense_is_refused_when_saved(use: str, inputs: d
         compile_plan(parse_automation(document), 1)
 
 
+SECRETS = {
+    "HOOK_KEY": SecretStr("a-key-of-n8n"),
+    "PAGER_TOKEN": SecretStr("a-token-of-the-pager"),
+    "PARTNER_SIGNING": SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+}
+"""What the examples name."""
+
+
 @pytest.mark.parametrize("use", ["http.request", "webhook.send", *SMALL])
 async def test_the_example_of_a_step_works(server: Server, use: str) -> None:
     async def accepted(request: web.Request) -> web.Response:
@@ -178,6 +193,9 @@ async def test_the_example_of_a_step_works(server: Server, use: str) -> None:
     (step,) = yaml.safe_load(STEPS[use].example)
     assert (step["use"], step.keys()) == (use, {"id", "use", "with"})
     row = {"flight": "UA 1", "carrier": "UA", "dep_delay": 75}
-    result = await call({**step["with"], "url": f"{server.url}/example"}, use=use, trigger={"row": row})
+    mine = replace(ports(), apps=lambda app: AppConfig(secrets=SECRETS))
+    inputs = {**step["with"], "url": f"{server.url}/example"}
+    result = await call(inputs, use=use, trigger={"row": row}, on=mine)
+    await mine.http.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert result["status"] == "success", result
     assert b"UA 1" in server.calls[0][3]

@@ -1,9 +1,12 @@
 """Test runs against a real server: called only where the author allows it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 
+from headrace.apps import read_apps
 from headrace.cli.answering import Answering
 from headrace.contracts.automation import parse_automation
 from headrace.trials import Trial, Tried, try_automation
@@ -32,3 +35,19 @@ def test_others_are_called_only_with_effects_allowed_and_without_a_stub(trial: T
         )
         assert isinstance(tried, Tried)
         assert (tried.record["status"], server.count) == (status, count)
+
+
+@pytest.mark.parametrize(("allow_effects", "status"), [(True, "success"), (False, "error")])
+def test_connections_of_the_apps_file_are_reached_only_with_effects_allowed(
+    tmp_path: Path, allow_effects: bool, status: str
+) -> None:
+    file, database = tmp_path / "apps.yaml", tmp_path / "x.db"
+    connection = {"type": "sql", "url": f"sqlite:///{database}"}
+    file.write_text(yaml.safe_dump({"apps": {"b": {"connections": {"db": connection}}}}))
+    apps = read_apps(file)
+    query = {"connection": "db", "query": "CREATE TABLE t (x int)"}
+    document = {"name": "a", "app": "b", "trigger": {"type": "event", "event": "x"}}
+    automation = parse_automation({**document, "steps": [{"id": "make", "use": "sql.query", "with": query}]})
+    tried = try_automation(automation, Trial({}, allow_effects=allow_effects, apps=apps.__getitem__), AT)
+    assert isinstance(tried, Tried)
+    assert (tried.record["status"], database.exists()) == (status, allow_effects), tried.record

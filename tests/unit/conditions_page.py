@@ -152,6 +152,30 @@ ABOUT = {
     "is_type": "Of the type that is named; none of these values names one, the table below shows those that do.",
 }
 
+TRUTH: dict[str, tuple[Any, bool]] = {
+    "a path that leads nowhere": (MISSING, False),
+    "`null`": (None, False),
+    "`false`": (False, False),
+    "`0`": (0, False),
+    '`""`': ("", False),
+    '`"   "`': ("   ", False),
+    '`"false"`': ("false", False),
+    '`" False "`': (" False ", False),
+    "`[]`": ([], False),
+    "`{}`": ({}, False),
+    "`true`": (True, True),
+    "`-0.5`": (-0.5, True),
+    '`"true"`': ("true", True),
+    '`"step 1"`': ("step 1", True),
+    '`"0"`': ("0", True),
+    '`"no"`': ("no", True),
+    '`"false alarm"`': ("false alarm", True),
+    "a time": (VALUES["time"], True),
+    "`[false]`": ([False], True),
+    '`{"a": null}`': ({"a": None}, True),
+}
+"""Values as the page shows them, and whether they count as true."""
+
 HEAD = """# Conditions
 
 A condition is an expression in a template, or a filter object; both are decided by the same comparisons.
@@ -173,6 +197,24 @@ ISO text as a time only against a time. Nothing else is converted, so `"step 1"`
 different types are neither equal nor in any order. Arrays and objects are equal if all that is in them is. A path that
 leads nowhere and null are the same to `eq`; only `exists` tells them apart.
 
+## What counts as true
+
+A condition need not be a comparison: `{{ trigger.body.urgent }}` holds if that value counts as true. There is one
+rule, wherever it is asked: of a condition as a whole, of the text that a template with statements writes, by `not`,
+`and`, `or`, `… if … else …`, `{% if %}`, `{% for … if … %}`, by `select` and `reject` without a test, by
+`default(…, true)`, and of switches of filters such as `sort(reverse=…)`. So exactly one of a condition and its
+`not` holds, whatever the value.
+
+Nothing, false, zero, and what has nothing in it count as false. So does text that is `false`, in upper or lower
+case and with white space around it: it is how forms, headers and templates with statements say false. No other text
+does; a template with statements writes text, also where it writes 0 or an empty array.
+
+%TRUTH%
+
+`and` and `or` give the value that decides, as it is: `{{ trigger.body.urgent or trigger.body.late }}`. Comparing is
+another matter: the text `"false"` is not `== false`, nor is nothing. In a filter object each comparison holds or
+does not; `none` is its `not`.
+
 ## Every op with every pair of kinds
 
 The field is the row, the value the column; ● says that it holds. The values are
@@ -182,7 +224,12 @@ The field is the row, the value the column; ● says that it holds. The values a
 
 def page() -> str:
     """The whole page."""
-    lines = [HEAD.rstrip("\n"), "", *table(["kind", "value"], [[kind, SHOWN[kind]] for kind in KINDS])]
+    truth = table(["value", "counts as"], [[shown, str(found).lower()] for shown, (_, found) in TRUTH.items()])
+    lines = [
+        HEAD.rstrip("\n").replace("%TRUTH%", "\n".join(truth)),
+        "",
+        *table(["kind", "value"], [[kind, SHOWN[kind]] for kind in KINDS]),
+    ]
     for op, holds in RULES.items():
         rows = [[f"**{left}**", *("●" if holds(left, right) else "" for right in KINDS)] for left in KINDS]
         lines += ["", f"### {op}", "", ABOUT[op], "", *table(["", *KINDS], rows)]

@@ -38,6 +38,7 @@ from headrace.engine import (
     RowQuery,
     Started,
 )
+from headrace.engine.decisions import DeadLetter, Park
 from headrace.engine.entries import joined
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
@@ -94,6 +95,8 @@ class World:
     entries: list[bytes] = field(default_factory=list[bytes])
     rows: list[NewRow] = field(default_factory=list[NewRow])
     requests: list[HttpRequest] = field(default_factory=list[HttpRequest])
+    heard: dict[int, int] = field(default_factory=dict[int, int])
+    """Of which requests, by their number, the worker heard an answer, and its status."""
     reads: int = 0
     owner: str = ""
     claims: int = 0
@@ -157,12 +160,15 @@ class World:
         raise AssertionError("no row is read here")
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
-        """Paths that end with `flaky` fail every other time, or, where nothing varies, under every other key."""
+        """Paths that end with `flaky` fail every other time, or, where nothing varies, under every other key; those
+        that end with `busy` say as often that they have done nothing."""
         dies = await self._call()
+        number = len(self.requests)
         self.requests.append(request)
         answer = len(self.requests) if self.varies else sum(request.headers["Idempotency-Key"].encode())
         await self._leave(dies)
-        status = 503 if request.url.endswith("flaky") and answer % 2 == 1 else 200
+        fails = {"flaky": 503, "busy": 429} if answer % 2 == 1 else {}
+        self.heard[number] = status = fails.get(request.url.rpartition("/")[2], 200)
         return HttpAnswer(status, {"content-type": "application/json"}, orjson.dumps({"answer": answer}))
 
     async def read(self, key: str) -> int:
@@ -171,6 +177,10 @@ class World:
         self.reads += 1
         await self._leave(dies)
         return self.reads if self.varies else sum(key.encode())
+
+    def uncertain(self) -> list[str]:
+        """The keys of all requests of which the worker could not know that nothing was done."""
+        return [key for number, key in enumerate(self.sent()) if self.heard.get(number) != 429]
 
     def sent(self) -> list[str]:
         """The keys of all requests."""
@@ -266,10 +276,12 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
             job = redriven(job, version=job.version, is_restart=False, had_outcome=False)
             continue
         course.outcomes.append(outcome)
-        gave_up += outcome.gave_up_on is not None
-        if not outcome.is_handed_over and (outcome.gave_up_on is None or gave_up == tries):
+        if isinstance(outcome.decision, Park):
+            world.time = max(world.time, (outcome.decision.until - AT).total_seconds())
+        gave_up += isinstance(outcome.decision, DeadLetter)
+        if outcome.decision is None or (isinstance(outcome.decision, DeadLetter) and gave_up == tries):
             return course
-        if outcome.gave_up_on is None:
+        if not isinstance(outcome.decision, DeadLetter):
             job = read_job(next_segment(job))
         else:
             job = redriven(job, version=job.version, is_restart=False, had_outcome=True)

@@ -165,6 +165,7 @@ def test_a_decimal_is_a_number_and_one_that_is_none_equals_nothing() -> None:
     assert holds("gt", Decimal("2.5"), "2") is True
     for none in (Decimal("NaN"), Decimal("sNaN")):
         assert [holds(op, none, 1) for op in ("eq", "lt", "gte")] == [False, False, False]
+    assert [holds(op, float("nan"), Decimal("2.5")) for op in ("eq", "lt", "gte")] == [False, False, False]
 
 
 def test_what_would_compare_everything_with_everything_is_refused() -> None:

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from conditions_page import IN_AN_ARRAY, KINDS, MISSING, PAGE, RULES, TYPES, VALUES, page
+from conditions_page import IN_AN_ARRAY, KINDS, MISSING, PAGE, RULES, TRUTH, TYPES, VALUES, page
 
-from headrace.language import TRIGGER_ROOTS, Scope, compile_condition, compile_template
+from headrace.language import RUN_ROOTS, TRIGGER_ROOTS, Scope, compile_condition, compile_template
 from headrace.language.conditions import OPERATORS
 
 pytestmark = pytest.mark.unit
@@ -76,6 +76,39 @@ def test_an_expression_is_decided_as_the_op_is(op: str, expression: str) -> None
     for left, right in PAIRS:
         scope = Scope({"row": _row(left), "data": _row(right)}, "k", NOW)
         assert compiled.render(scope) is RULES[op](left, right), (left, right)
+
+
+PLACES = {
+    "a condition": "{{ V }}",
+    "not": "{{ not (not V) }}",
+    "and": "{{ V and true }}",
+    "or": "{{ V or false }}",
+    "the deciding value of and": "{{ true and V }}",
+    "the deciding value of or": "{{ false or V }}",
+    "choice": "{{ true if V else false }}",
+    "if": "{% if V %}true{% else %}false{% endif %}",
+    "elif": "{% if false %}{% elif V %}true{% else %}false{% endif %}",
+    "for": "{% for x in [V] if x %}true{% else %}false{% endfor %}",
+    "select": "{{ [V] | select | length }}",
+    "reject": "{{ not ([V] | reject | length) }}",
+    "selectattr": "{{ [{'v': V}] | selectattr('v') | length }}",
+    "a switch": "{{ ([1, 2] | sort(reverse=V)) == [2, 1] }}",
+    "default": "{{ (V | default('none', true)) != 'none' }}",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_counts_as_true_is_the_same_in_every_place_where_it_is_asked(place: str) -> None:
+    condition = compile_condition(PLACES[place].replace("V", "trigger.v"), roots=RUN_ROOTS, path="when")
+    for shown, (value, wanted) in TRUTH.items():
+        scope = Scope({"trigger": {} if value is MISSING else {"v": value}}, "k", NOW)
+        assert condition.holds(scope) is wanted, shown
+
+
+def test_what_statements_write_counts_as_the_text_that_it_is() -> None:
+    written = compile_condition("{% if true %}\n{{ trigger.v }}\n{% endif %}", roots=RUN_ROOTS, path="when")
+    for value, wanted in ((False, False), ("", False), ("False", False), (None, False), (0, True), ([], True)):
+        assert written.holds(Scope({"trigger": {"v": value}}, "k", NOW)) is wanted, value
 
 
 def test_the_page_is_what_the_rules_say() -> None:

@@ -33,8 +33,7 @@ def test_a_run_knows_whether_the_clock_started_it_and_how_long_its_chain_is() ->
     assert is_cron(job(trigger={"type": "cron"}))
     assert not is_cron(job(trigger={"type": "manual"}))
     assert get_metadata(job()) == {"automation_chain_count": 0}
-    parent = {"run_id": "p", "automation": "x", "step": "k", "depth": 3}
-    assert get_metadata(job(parent=parent)) == {"automation_chain_count": 3}
+    assert get_metadata(job(chain=("shop/x",) * 3)) == {"automation_chain_count": 3}
 
 
 def test_an_error_shows_in_the_context_and_a_strand_beside_does_not_see_it() -> None:

@@ -6,9 +6,10 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from headrace.following import REFUSED
 from headrace.matching import Index
 from headrace.streams import Record
-from services.trigger_matcher.definitions import REFUSED, Definitions
+from services.trigger_matcher.definitions import Definitions
 
 pytestmark = pytest.mark.unit
 

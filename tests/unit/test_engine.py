@@ -302,6 +302,52 @@ async def test_only_what_may_pass_is_tried_again(status: int, tries: int) -> Non
     assert outcome.record["status"] == ("error" if tries == 1 else "dead_lettered")
 
 
+NO_CONNECTION = HttpFailure("connection", "refused", retryable=True, nothing_sent=True)
+BROKE_OFF = HttpFailure("connection", "broken", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "tries"),
+    [
+        (answer(429), 2),
+        (answer(503, retry_after="2"), 2),
+        (NO_CONNECTION, 2),
+        (answer(503), 1),
+        (answer(500), 1),
+        (answer(504), 1),
+        (answer(404), 1),
+        (BROKE_OFF, 1),
+        (HttpFailure("timeout", "silent", retryable=True), 1),
+    ],
+)
+async def test_a_call_made_at_most_once_is_made_again_where_it_is_certain_that_nothing_was_done(
+    first: Any, tries: int
+) -> None:
+    http = Answers(first, answer(200))
+    outcome = await execute([{**CALL, "on_unknown": "fail", "on_error": "contain"}], http=http)
+    call = outcome.record["steps"][0]
+    assert len(http.requests) == tries
+    assert call["status"] == ("success" if tries == 2 else "error")
+    assert len(call.get("attempts", [None])) == tries
+
+
+async def test_after_a_redirect_nobody_is_certain() -> None:
+    http = Answers(answer(303, location="http://example.com/done"), answer(429), answer(200))
+    outcome = await execute([{**CALL, "on_unknown": "fail"}], http=http)
+    assert len(http.requests) == 2
+    assert outcome.record["steps"][0].get("error", {}).get("type") == "http_status"
+
+
+async def test_an_authors_retry_holds_for_a_call_made_at_most_once_too() -> None:
+    retry = {"attempts": 4, "backoff": "1s", "jitter": 0}
+    http, clock = Answers(*(answer(429) for _ in range(4))), TickingClock()
+    await execute([{**CALL, "on_unknown": "fail", "retry": retry}], http=http, clock=clock)
+    assert clock.slept == [1.0, 2.0, 4.0]
+    other = Answers(answer(429))
+    await execute([{**CALL, "on_unknown": "fail", "retry": {**retry, "on": ["timeout"]}}], http=other)
+    assert len(other.requests) == 1
+
+
 async def test_retry_after_is_honoured() -> None:
     http, clock = Answers(answer(429, retry_after="7"), answer(200)), TickingClock()
     await execute([CALL], http=http, clock=clock)

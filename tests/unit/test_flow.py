@@ -12,6 +12,7 @@ from headrace.contracts.automation import DocumentError, parse_automation
 from headrace.contracts.reserved import CALLED
 from headrace.contracts.runs import StepResult
 from headrace.engine import HttpAnswer, HttpRequest, compile_plan
+from headrace.engine.decisions import DeadLetter
 
 pytestmark = pytest.mark.unit
 
@@ -397,7 +398,10 @@ def test_mistakes_are_named_with_their_path(step: dict[str, Any], words: str) ->
         ({"delay": {}}, "either `for` or `until`"),
         ({"delay": {"for": "1s", "until": "x"}}, "either `for` or `until`"),
         ({"parallel": []}, "parallel"),
-        ({"parallel": [{"name": "a", "steps": [log("x")]}, {"name": "a", "steps": [log("y")]}]}, "the same name"),
+        (
+            {"parallel": [{"name": "a", "steps": [log("x")]}, {"name": "a", "steps": [log("y")]}]},
+            "lists have the name 'a'; the first is at steps.0.parallel.0.name",
+        ),
         ({"set": {}}, "set"),
         ({"loop": {"over": "x"}}, "steps"),
         ({"loop": {"over": "x", "maxx": 1}, "steps": [log("x")]}, "did you mean `max`"),
@@ -415,7 +419,7 @@ async def test_on_error_decides_what_becomes_of_the_run(policy: str | None) -> N
     ended = {"contain": "error", "stop": "error", "retry": "dead_lettered", None: "error"}[policy]
     assert outcome.record["status"] == ended
     assert (len(outcome.record["steps"]) == 2) is (policy in ("contain", None))
-    assert (outcome.gave_up_on is not None) is (policy == "retry")
+    assert isinstance(outcome.decision, DeadLetter) is (policy == "retry")
 
 
 @pytest.mark.parametrize(("on", "tries"), [(["http_status"], 2), (["timeout"], 1)])
@@ -435,8 +439,8 @@ async def test_a_failure_of_an_outside_call_that_may_pass_is_left_for_later_wher
     inside = {"id": "both", "parallel": [{"name": "a", "steps": [loop("{{ [1] }}", call)]}]}
     outcome = await execute([inside, log("never")], http=http)
     assert outcome.record["status"] == "dead_lettered"
-    assert outcome.gave_up_on is not None
-    assert outcome.gave_up_on["type"] == "http_status"
+    assert isinstance(outcome.decision, DeadLetter)
+    assert outcome.decision.error["type"] == "http_status"
     assert statuses(outcome) == [("both", "error")]
 
 

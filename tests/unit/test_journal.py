@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.contracts.automation import DocumentError, parse_automation
+from headrace.contracts.automation import parse_automation
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, next_segment, read_job
 from headrace.engine import (
@@ -39,11 +39,14 @@ from headrace.engine import (
     Started,
     compile_plan,
 )
+from headrace.engine.decisions import HandOver
 from headrace.engine.verbatim import dumps, loads
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
 from headrace.streams import Record, Turn
+from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.listeners import Listeners
 
 pytestmark = pytest.mark.unit
 
@@ -224,11 +227,11 @@ async def test_a_run_asked_to_leave_goes_on_in_its_next_segment_and_publishes_on
     world = World()
     asked = iter([False] * 6 + [True] * 100)
     first = await execute(world, leave=lambda: next(asked))
-    assert first.is_handed_over
+    assert isinstance(first.decision, HandOver)
     assert (first.record["status"], first.record["sequence"]) == ("retrying", 1)
     job = read_job(next_segment(JOB))
     second = await execute(world, job)
-    assert not second.is_handed_over
+    assert second.decision is None
     assert (second.record["status"], second.record["sequence"]) == ("success", 3)
     assert len([*first.publications, *second.publications]) == 1
     assert [path for path, _ in world.requests] == ["ask", "tell", "once"]
@@ -269,7 +272,9 @@ async def test_a_run_taken_by_a_worker_that_has_no_right_to_it_is_claimed_again_
     settings = load_settings(kafka_bootstrap_servers="nowhere:1", mongodb_uri="mongodb://nowhere")
     orchestrator = Orchestrator(Ports(rows=world, http=world))
     letters = DeadLetterWriter("orchestrator", settings)
-    runner = JobRunner(settings, cast(Any, OnePlan()), orchestrator, world, letters)
+    runner = JobRunner(
+        settings, cast(Any, OnePlan()), orchestrator, world, letters, Listeners(), Cancellations(cast(Any, None))
+    )
     record = Record("headrace.jobs.normal", 0, 9, 0, b"k", JOB.model_dump_json().encode(), [])
     handled = runner(record, Turn(record, 1))
     assert not isinstance(handled, Sequence)
@@ -375,19 +380,6 @@ async def test_a_run_cut_off_by_its_time_is_cut_off_at_the_same_step_when_it_is_
     assert [path for path, _ in world.requests] == ["slow"]
     assert again.record["status"] == first.record["status"]
     assert shape(again.record["steps"]) == shape(first.record["steps"])
-
-
-def test_a_call_made_once_cannot_be_told_to_try_again() -> None:
-    step = {
-        "id": "s",
-        "use": "http.request",
-        "on_unknown": "fail",
-        "retry": {"attempts": 2},
-        "with": {"url": "http://x/"},
-    }
-    document = parse_automation({"name": "a", "app": "b", "trigger": {"type": "event", "event": "*"}, "steps": [step]})
-    with pytest.raises(DocumentError, match=r"steps\.0\.retry.*attempts must be 1"):
-        compile_plan(document, 1)
 
 
 LEAVES = (

@@ -126,6 +126,7 @@ def test_filters_do_what_their_names_say(expression: str, wanted: object) -> Non
 # One row a filter that is not in the table above; `test_every_filter_is_shown` sees that none is missing.
 MORE_FILTERS = [
     # Times.
+    ("$at.weekday()", 1), ("$at.isoformat('T', 'minutes')", "2013-01-01T10:00+00:00"),
     ("'2013-01-31' | to_datetime", datetime(2013, 1, 31, tzinfo=UTC)), ("$at | diff_time('2013-01-01T08:30:00Z', 'minutes')", 90.0),
     ("'2013-01-31T10:00:00+05:00' | date('%d.%m.%y %z')", "31.01.13 +0500"), ("'2013-01-31' | add_time(weeks=1, days=-1)", datetime(2013, 2, 6, tzinfo=UTC)),
     # JSON, hashes and encodings.
@@ -165,9 +166,15 @@ def test_every_filter_is_shown() -> None:
 
 def test_a_filter_s_arguments_are_checked_when_it_is_saved() -> None:
     for source, words in (
-        ("{{ [] | pluck }}", "missing a required argument: 'attribute'"),
-        ("{{ now | add_time(month=1) }}", "unexpected keyword argument 'month'"),
-        ("{{ 1 is eq }}", "missing a required argument"),
+        ("{{ [] | pluck }}", "argument `attribute` is missing; it takes `attribute`"),
+        ("{{ now | add_time(month=1) }}", "no argument `month`; it takes `weeks`, `days`"),
+        ("{{ 1 is eq }}", "argument `right` is missing"),
+        ("{{ now | add_time(1) }}", "too many arguments; .*each by its name"),
+        ("{{ [] | pluck('a', attribute='b') }}", "`attribute` is given twice"),
+        ("{{ [] | map('replace', 'a') }}", "filter replace: the argument `new` is missing"),
+        ("{{ [] | select('odd', 1) }}", "test odd: too many arguments; it takes none"),
+        ("{{ 'a'.upper(1) }}", "upper.*: too many arguments; it takes none"),
+        ("{{ money(1) }}", r"money is a filter, and no function: write `value \| money`"),
         ("{{ uuid(1) }}", "too many"),
         ("{{ [] | map('uper') | list }}", "did you mean 'upper'"),
         ("{{ [] | select('od') | list }}", "did you mean 'odd'"),

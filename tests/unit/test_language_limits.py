@@ -53,6 +53,7 @@ def test_100_000_iterations_are_allowed() -> None:
         "{% for i in $many %}{% if 'c' in $long %}{% endif %}{% endfor %}",
         "{% for i in $many %}{% if $long is upper %}{% endif %}{% endfor %}",
         "{% for i in $many %}{% if $long.find('c') %}{% endif %}{% endfor %}",
+        "{% for i in $many %}{% if not $long %}{% endif %}{% endfor %}",
         "{% for i in $many %}{% if $many is eq($many) %}{% endif %}{% endfor %}",
         "{% for i in $many %}" + "{% if i == 1 %}{% endif %}" * 200 + "{% endfor %}",
         "".join(f"{{% set a{i} = 1 %}}" for i in range(900)) + "{% for i in $many %}{% endfor %}",
@@ -96,6 +97,7 @@ def test_no_text_and_no_json_of_a_value_exceeds_1_mb(source: str) -> None:
 def test_data_that_was_larger_before_passes_as_it_is() -> None:
     assert value("$huge") == 10**5000
     assert value("$many") is DATA["many"]
+    assert value("$nope or $many") is value("$n and $many") is value("$many if $n") is DATA["many"]
 
 
 @pytest.mark.parametrize(

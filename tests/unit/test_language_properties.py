@@ -3,18 +3,15 @@
 `HEADRACE_TEST_EXAMPLES=10000` makes the long run.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
 from inspect import signature
-from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from language_data import DATA, NOW, many
 
 from headrace.language import (
     RUN_ROOTS,
@@ -29,53 +26,11 @@ from headrace.language.checks import TESTS
 from headrace.language.conditions import OPERATORS
 from headrace.language.filters import FILTERS
 from headrace.language.limits import TEXT
-from headrace.language.operations import FUNCTIONS, TEXT_METHODS, TIME_METHODS
+from headrace.language.methods import METHODS
+from headrace.language.operations import FUNCTIONS
 from headrace.language.values import equal, kind_of, to_text
 
 pytestmark = pytest.mark.unit
-
-EXAMPLES = int(os.environ.get("HEADRACE_TEST_EXAMPLES", "300"))
-NOW = datetime(2013, 1, 1, 5, 30, tzinfo=UTC)
-
-# Templates are large to make, and most of the filter objects are thrown away.
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
-many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
-
-TEXTS = st.sampled_from(
-    [
-        "", " ", "a", "abc", "step 1", "5", "-5.5", "1e5", "1e999", "٣", "9" * 70, "2013-01-01",
-        "2013-01-01T10:00:00Z", "20130101", "9999-12-31T23:59:59+14:00", "2013-W01-1", "true", "{", "[1, 2]",
-        '{"a": {"a": 1}}', "é" * 9, "\0", "\ud800", "a\nb", "<b>&", "%s", "%Y", "%", "(a+)+$", "a|b", "\\1",
-        "\\", "__class__", "a.a.a", "a" * 3000,
-    ]
-)  # fmt: skip
-NUMBERS = (
-    st.sampled_from([
-        0, 1, -1, 2, 5, 10**9, 2**53+1, 2**63, -(2**64), 10**400, -(10**4299), 0.0, -0.0, 1.5, 1e308, 5e-324,
-    ])
-    | st.integers()
-    | st.floats()
-    | st.decimals()
-    | st.sampled_from([Decimal("sNaN"), Decimal("1E+999999"), Decimal("-Infinity"), Decimal("2.50")])
-)  # fmt: skip
-TIMES = st.sampled_from(
-    [NOW, NOW.replace(tzinfo=None), date(2013, 1, 1), datetime(1, 1, 1),  # noqa: DTZ001
- datetime(9999, 12, 31, 23, 59),  # noqa: DTZ001
- datetime.max.replace(tzinfo=UTC),
-     datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))]
-)  # fmt: skip
-LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS | st.text(max_size=6) | TIMES
-NAMES = st.sampled_from(["a", "b", "c", "0", "_id", "items", "__class__", "é"])
-DATA = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(NAMES, inner, max_size=4)
-        | st.lists(inner, max_size=2).map(tuple)
-        | st.dictionaries(NAMES, inner, max_size=2).map(MappingProxyType)
-    ),
-    max_leaves=8,
-)
 
 WORDS = st.sampled_from(
     [
@@ -121,7 +76,7 @@ def _called(
 
 
 def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    methods = st.sampled_from([*TEXT_METHODS, *TIME_METHODS, "format"])
+    methods = st.sampled_from([*METHODS, "format"])
     arguments = st.lists(inner, max_size=2).map(", ".join)
     return st.one_of(
         st.tuples(inner, BINARY, inner).map(lambda parts: f"({' '.join(parts)})"),
@@ -219,6 +174,40 @@ def test_any_comparison_of_any_values_holds_or_does_not(op: str, left: object, r
             assert condition.holds(scope) in (True, False)
     else:
         assert condition.holds(scope) in (True, False)
+
+
+SAY_FALSE = st.sampled_from(["false", " FALSE\n", "False", "", "\u2003", "fals", "false!"])
+CONDITIONS = ["trigger.row", "trigger.nope", "trigger.row and trigger.row", "trigger.row or trigger.nope"]
+
+
+@many
+@given(DATA | SAY_FALSE, st.sampled_from(CONDITIONS))
+def test_exactly_one_of_a_condition_and_its_not_holds(value: object, condition: str) -> None:
+    scope = Scope({"trigger": {"row": value}}, "k", NOW)
+    pairs = [
+        (f"{{{{ {condition} }}}}", f"{{{{ not ({condition}) }}}}"),
+        (f"{{% if {condition} %}}true{{% endif %}}", f"{{% if not ({condition}) %}}true{{% endif %}}"),
+        (f"{{{{ true if {condition} else false }}}}", f"{{{{ false if {condition} else true }}}}"),
+        (f"{{{{ [{condition}] | select | list }}}}", f"{{{{ [{condition}] | reject | list }}}}"),
+    ]
+    decided = [[compile_condition(each, roots=RUN_ROOTS, path="when").holds(scope) for each in pair] for pair in pairs]
+    assert decided[0] in ([True, False], [False, True])
+    assert decided == [decided[0]] * len(pairs)
+
+
+@many
+@given(st.sampled_from(sorted(OPERATORS)), DATA, DATA, DATA)
+def test_exactly_one_of_a_comparison_and_its_none_holds(op: str, left: object, right: object, old: object) -> None:
+    roots = {"row": {"a": left}, "old_row": {"a": old}, "data": right}
+    comparison = {"field": "row.a", "op": op, "value": "{{ data }}"}
+    outcomes: list[object] = []
+    for group in ("all", "none"):
+        condition = compile_condition({group: [comparison]}, roots=TRIGGER_ROOTS, path="when")
+        try:
+            outcomes.append(condition.holds(Scope(roots, "k", NOW)))
+        except TemplateError as error:  # a pattern that is none
+            outcomes.append(str(error))
+    assert set(outcomes) == {True, False} or (op == "matches" and outcomes[0] == outcomes[1])
 
 
 FILTER_OBJECTS = st.recursive(

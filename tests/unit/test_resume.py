@@ -30,6 +30,7 @@ from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import next_segment, read_job
 from headrace.contracts.runs import read_run
 from headrace.engine import Claim, Journal, Plan, PlatformUnavailable, compile_plan, encode_record, uses
+from headrace.engine.decisions import DeadLetter
 from headrace.engine.steps import STEPS
 from headrace.storage.appends import ENTRY_BYTES
 
@@ -72,12 +73,14 @@ LEAVES = st.one_of(
     VALUES.map(lambda value: {"collect": value}),
     VALUES.map(lambda value: {"call": {"automation": "other", "fields": {"v": value}, "wait": False}}),
     st.just({"delay": {"for": "1s"}}),
+    st.just({"delay": {"for": "1m"}}),
 )
 FAILURES = st.one_of(
     st.just({"use": "log", "with": {"text": "{{ 1 / 0 }}"}}),
     st.just({"use": "row.create", "with": {"table": "t", "row": "{{ {'$': 1} }}"}}),
     st.just(http("flaky")),
     st.just(http("flaky", **ONCE)),
+    st.just(http("busy", **ONCE, retry={"attempts": 3, "backoff": "1s"})),
 )
 ENDS = st.one_of(
     st.just({"stop": {"message": "m"}, "when": RARE}),
@@ -198,8 +201,11 @@ def check_effects(world: World, course: Course, once: set[str]) -> None:
     origins = [row.origin for row in world.rows]
     assert repeated(origins) == []
     sent = world.sent()
+    for key in once_of(sent, once):
+        calls = [number for number, each in enumerate(sent) if each == key]
+        heard = [world.heard.get(number) for number in calls[:-1]]
+        assert all(status == 429 for status in heard), f"{key} is called again after {heard}, and it may be called once"
     for key in repeated(sent):
-        assert key.split("/")[2].rpartition(".")[2] not in once, f"{key} is called twice, and it may be called once"
         asked = {(each.url, each.body) for each in world.requests if each.headers["Idempotency-Key"] == key}
         assert len(asked) == 1, f"{key} asked for one thing, and then for another"
     for row in world.rows:
@@ -226,6 +232,11 @@ def check_effects(world: World, course: Course, once: set[str]) -> None:
     assert len(course.publications) == len(published)
     ids = [dict(each.headers)["ce_id"] for each in course.publications]
     assert repeated([str(each) for each in ids]) == []
+
+
+def once_of(keys: list[str], once: set[str]) -> set[str]:
+    """Those of the keys whose steps are made at most once."""
+    return {key for key in keys if key.split("/")[2].rpartition(".")[2] in once}
 
 
 def made_once(found: list[dict[str, Any]]) -> set[str]:
@@ -337,7 +348,8 @@ async def test_what_a_strand_gave_up_on_is_what_the_dead_letter_says() -> None:
         }
     ]
     outcome = await execute(World(), plan_of(steps))
-    assert (outcome.gave_up_on or {}).get("type") == "http_status"
+    assert isinstance(outcome.decision, DeadLetter)
+    assert outcome.decision.error["type"] == "http_status"
 
 
 async def test_a_loop_that_is_tried_again_does_again_what_failed_in_it_and_nothing_else() -> None:
@@ -370,6 +382,31 @@ def test_what_was_read_is_written_down_before_another_is_told_of_it() -> None:
     for seed in range(20):
         for world, course in at_every_call(told_beside, shuffle=Random(seed)):
             check_effects(world, course, set())
+
+
+def test_a_call_made_at_most_once_that_was_refused_is_made_again_and_one_whose_fate_is_unknown_never() -> None:
+    found = [{"use": "test.read"}, http("busy", **ONCE, retry={"attempts": 3, "backoff": "1s"})]
+    tries: set[int] = set()
+    for world, course in at_every_call(found):
+        check_effects(world, course, made_once(found))
+        assert len(world.uncertain()) <= 1
+        tries.add(len(world.sent()))
+        asked = by_key(course.last)[f"{JOB.run_id}/0/s2/0"]
+        assert asked["status"] == "success" or asked.get("error", {}).get("type") == "unknown_outcome"
+    assert tries >= {1, 2}
+
+
+@pytest.mark.parametrize("lost", [Cut(4, after=True), Cut(5)])
+def test_a_worker_lost_while_it_waits_for_another_try_leaves_a_call_that_is_known_to_have_done_nothing(
+    lost: Cut,
+) -> None:
+    """The read, the intent, the call, its withdrawal, and then the next intent."""
+    found = [{"use": "test.read"}, http("busy", **ONCE, retry={"attempts": 3, "backoff": "1s"})]
+    world = World([lost])
+    course = run_to_its_end(world, plan_of(found))
+    assert course.resumed == 1
+    assert by_key(course.last)[f"{JOB.run_id}/0/s2/0"]["status"] == "success"
+    assert len(world.sent()) == 2
 
 
 @pytest.mark.parametrize("policy", [{}, {"on_error": "retry"}])

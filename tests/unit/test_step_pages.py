@@ -1,5 +1,6 @@
-"""The pages of the steps: what the steps are, and examples that compile."""
+"""The pages of the steps: what the steps are, and examples in which lint finds nothing."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -10,9 +11,9 @@ from typer.testing import CliRunner
 
 from headrace.cli.app import app
 from headrace.contracts.automation import Retry, parse_automation
-from headrace.engine.compilation import compile_plan
 from headrace.engine.steps import OURS
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
+from headrace.linting import lint
 from headrace.step_pages import page, pages
 
 pytestmark = pytest.mark.unit
@@ -32,13 +33,22 @@ def test_the_command_writes_them_and_removes_those_of_steps_that_are_no_more(tmp
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == pages(OURS)
 
 
-@pytest.mark.parametrize("use", [use for use, step in OURS.items() if step.example])
-def test_a_step_s_example_is_a_step_of_an_automation(use: str) -> None:
-    steps = yaml.safe_load(OURS[use].example)
-    assert [step["use"] for step in steps] == [use]
-    trigger = {"type": "row.created", "table": "flights"}
-    document = {"name": "example", "app": "airport", "trigger": trigger, "steps": steps}
-    compile_plan(parse_automation(document), version=1)
+PAGES = sorted(file for file in FOLDER.glob("*.md") if file.name != "README.md")
+EXAMPLES = {file.stem: re.findall(r"```yaml\n(.*?)```", file.read_text(), re.S) for file in PAGES}
+
+
+def test_every_step_has_an_example() -> None:
+    assert {use for use, examples in EXAMPLES.items() if examples} == set(OURS)
+
+
+@pytest.mark.parametrize("use", EXAMPLES)
+def test_a_step_s_example_is_a_step_of_an_automation_in_which_lint_finds_nothing(use: str) -> None:
+    for example in EXAMPLES[use]:
+        steps = yaml.safe_load(example)
+        assert [step["use"] for step in steps] == [use]
+        trigger = {"type": "row.created", "table": "flights"}
+        automation = parse_automation({"name": "example", "app": "airport", "trigger": trigger, "steps": steps})
+        assert lint([automation]) == []
 
 
 @pytest.mark.parametrize("use", OURS)
@@ -93,7 +103,8 @@ Does it.
 (`on_unknown: resend` makes it again).
 
 **Retry**: 2 attempts where the failure may pass, 1 s and then 3 times as long between them, at most 9 s; \
-`retry` of the step overrides it.
+`retry` of the step overrides it. A call that is made at most once is tried again only \
+where it is certain that nothing was done.
 
 ## Example
 

@@ -14,6 +14,7 @@ from headrace.cli.app import app
 from headrace.contracts.automation import Automation, parse_automation
 from headrace.documents import check
 from headrace.engine.stubs import StubError
+from headrace.settings import SettingsError
 from headrace.trials import BadTrialEvent, NotFired, Trial, Tried, try_automation, try_case
 
 pytestmark = pytest.mark.unit
@@ -341,3 +342,96 @@ def test_a_document_that_is_wrong_is_wrong_usage_with_file_line_and_column(tmp_p
         done = headrace(*command)
         assert done.exit_code == 2
         assert f"{file}:8:3: steps.0.use: unknown step 'lgo'; did you mean `log`?" in done.stderr
+
+
+SECRET = 'hunter2/+"ü'
+APPS = {
+    "shop": {
+        "env": {"REGION": "eu"},
+        "secrets": {"KEY": SECRET},
+        "settings": {"company": "Shop"},
+        "connections": {"db": {"type": "sql", "url": "sqlite:///nowhere.db"}},
+    }
+}
+KEY = "{{ secrets.KEY }}"
+TELLING = [
+    {"id": "line", "use": "log", "with": {"text": f"{{{{ env.REGION }}}} {{{{ settings.company }}}} {KEY}"}},
+    {"id": "row", "use": "row.create", "with": {"table": "t", "id": KEY, "row": {"k": [KEY]}}},
+    {"id": "event", "use": "event.publish", "with": {"type": "t", "subject": KEY, "key": KEY, "data": {"k": KEY}}},
+    {"id": "child", "call": {"automation": "other", "fields": {"k": KEY}}},
+    {"id": "bad", "use": "row.get", "with": {"table": KEY, "id": "1"}},
+    {"id": "know", "set": {"length": "{{ secrets.KEY | length }}"}},
+    {"id": "answer", "collect": {"key": KEY, "length": "{{ state.length }}"}},
+]
+
+
+@pytest.fixture
+def apps_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "apps.yml"
+    file.write_text(yaml.safe_dump({"apps": APPS}))
+    monkeypatch.setenv("HEADRACE_APPS_FILE", str(file))
+    return file
+
+
+def automations(tmp_path: Path) -> Path:
+    directory = tmp_path / "automations"
+    directory.mkdir()
+    return directory
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["timeline", "json"])
+def test_run_knows_what_is_configured_for_the_app_and_prints_no_secret_of_it(
+    tmp_path: Path, apps_file: Path, form: tuple[str, ...]
+) -> None:
+    file = written(automations(tmp_path), *TELLING)
+    done = headrace("run", file, "--event", "{}", *form)
+    assert "eu Shop ***" in done.stdout, done.output
+    assert f'"length":{len(SECRET)}' in done.stdout
+    assert "hunter2" not in done.output
+    assert done.stdout.count("***") >= 8
+
+
+def test_test_knows_what_is_configured_for_the_app_and_tells_no_secret_of_it(tmp_path: Path, apps_file: Path) -> None:
+    cases = [
+        {"name": "masked", "expect": {"steps": {"line": {"outputs": {"text": "eu Shop ***"}}}}},
+        {"name": "wrong", "expect": {"collected": 1, "steps": {"line": {"outputs": {"text": "x"}}}}},
+    ]
+    directory, junit = automations(tmp_path), tmp_path / "junit.xml"
+    written(directory, *TELLING, tests=cases)
+    done = headrace("test", str(directory), "--junit", str(junit))
+    assert done.stdout.splitlines()[0] == "ok   shop/a: masked", done.output
+    assert 'found     "eu Shop ***"' in done.stdout
+    assert done.exit_code == 1
+    assert "hunter2" not in done.output
+    assert "hunter2" not in junit.read_text()
+
+
+@pytest.mark.parametrize(
+    ("use", "inputs"),
+    [
+        ("sql.query", {"query": "SELECT 1"}),
+        ("mongo.query", {"operation": "find", "collection": "c"}),
+        ("email.send", {"to": "a@b.c", "text": "x"}),
+        ("llm.prompt", {"prompt": "x"}),
+    ],
+)
+def test_a_connection_is_not_reached_without_leave_though_it_only_reads(
+    tmp_path: Path, apps_file: Path, use: str, inputs: dict[str, Any]
+) -> None:
+    file = written(automations(tmp_path), {"id": "ask", "use": use, "with": {"connection": "db", **inputs}})
+    done = headrace("run", file, "--event", "{}")
+    assert "error not_allowed: not allowed in a test run; give --stub ask=JSON or --allow-effects" in done.stdout
+    stubbed = headrace("run", file, "--event", "{}", "--stub", 'ask={"rows": []}')
+    assert (stubbed.exit_code, not list(tmp_path.rglob("nowhere.db"))) == (0, True), stubbed.output
+
+
+@pytest.mark.parametrize("command", [("run", "FILE", "--event", "{}"), ("test", "FILE")], ids=["run", "test"])
+def test_an_apps_file_that_is_wrong_is_told_with_its_place_and_without_its_values(
+    tmp_path: Path, apps_file: Path, command: tuple[str, ...]
+) -> None:
+    apps_file.write_text("apps: {shop: {secrets: {KEY: [hunter2]}}}")
+    file = written(automations(tmp_path), LOG)
+    done = headrace(*(file if each == "FILE" else each for each in command))
+    assert isinstance(done.exception, SettingsError)
+    assert f"HEADRACE_APPS_FILE: {apps_file}: apps.shop.secrets.KEY: expected text" in str(done.exception)
+    assert "hunter2" not in str(done.exception)

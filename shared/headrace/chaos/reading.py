@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from headrace.chaos.observations import DeadLetterSeen, JobSeen, PartitionOf, Place, RunSeen, Stand, Stands
 from headrace.contracts.runs import FINAL_STATUSES
-from headrace.contracts.topics import DEAD_LETTERS, RUNS, TOPICS
-from headrace.installation import READS, group_name, source_topics
+from headrace.contracts.topics import DEAD_LETTERS, RUNS
+from headrace.installation import READS, group_name, source_topics, topics
 from headrace.settings import Settings
 from headrace.streams.offsets import committed
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 def read_jobs(settings: Settings) -> list[JobSeen]:
     """All jobs, on the jobs topics and on retry topics; what is no job is left to the dead letters."""
     jobs: list[JobSeen] = []
-    for topic in (topic for topic in TOPICS if topic.name.startswith("jobs.") and topic is not DEAD_LETTERS):
+    for topic in (topic for topic in topics(settings) if topic.name.startswith("jobs.") and topic is not DEAD_LETTERS):
         retry = topic.name.startswith("jobs.retry.")
         jobs += _read(settings, topic.full_name(settings.prefix), lambda message, retry=retry: _job(message, retry))
     return jobs

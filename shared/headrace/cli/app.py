@@ -9,7 +9,7 @@ import sys
 import typer
 from confluent_kafka import KafkaException
 
-from headrace.applying import NotLive
+from headrace.applying import NotLive, PartlyApplied
 from headrace.cli import (
     automations,
     bench,
@@ -71,6 +71,7 @@ FAILURES = (
     Failed,
     LanguageError,
     NotLive,
+    PartlyApplied,
     PlatformUnavailable,
     PublishError,
     StackError,

@@ -1,7 +1,6 @@
 """`apply`, `automations list`, `automations show`."""
 
 import getpass
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import yaml
 
 from headrace import applying
 from headrace.cli.output import Json, connected_settings, print_json, print_table, with_storage
-from headrace.contracts.automation import Automation, DocumentError, Mistake
-from headrace.documents import Loaded, WrongFiles, load
+from headrace.contracts.automation import Automation, DocumentError
+from headrace.documents import load
 
 app = typer.Typer(help="The automations that are live.", no_args_is_help=True)
 
@@ -34,19 +33,7 @@ def apply(
 
 def read_automations(path: Path) -> list[Automation]:
     """The automations in a file (several YAML documents are allowed) or a directory; raises DocumentError, OSError."""
-    loaded = load(path)
-    return [each.automation for each in told_apart(loaded)]
-
-
-def told_apart(loaded: Sequence[Loaded]) -> Sequence[Loaded]:
-    """What was loaded; raises WrongFiles where two are the same automation."""
-    first: dict[str, Loaded] = {}
-    for each in loaded:
-        earlier = first.setdefault(each.automation.id, each)
-        if earlier is not each:
-            told = f"{each.automation.id} is there twice: {earlier.source.file} has it too"
-            raise WrongFiles(each.source.located(Mistake("name", told)))
-    return loaded
+    return [each.automation for each in load(path)]
 
 
 @app.command("list")

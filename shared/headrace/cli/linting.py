@@ -8,7 +8,7 @@ import typer
 
 from headrace.cli.output import Json, UsageError, one_line, print_json
 from headrace.contracts.automation import DocumentError
-from headrace.documents import SUFFIXES, Loaded, Located, files_in, load_file
+from headrace.documents import Loaded, Located, load_sound
 from headrace.linting import Severity, lint
 
 INVALID = "invalid"
@@ -38,21 +38,18 @@ def lint_files(
 ) -> None:
     """Find what validation cannot: unknown step outputs, unreachable branches, plain secrets, cycles and more.
 
-    Cycles are sought among all automations given. Exit codes: 0 nothing but warnings, 1 errors, 2 wrong usage.
+    Cycles are sought among all automations given; of several files, or a directory, it is told which automations are
+    called and not among them. Exit codes: 0 nothing but warnings, 1 errors, 2 wrong usage.
     """
-    loaded: list[Loaded] = []
-    wrong: list[Located] = []
     try:
-        for file in files_in(paths):
-            found, mistakes = load_file(file)
-            loaded += found
-            wrong += mistakes
+        loaded, wrong = load_sound(*paths)
     except DocumentError as error:
         raise UsageError(str(error)) from None
-    if not loaded and not wrong:
-        named = ", ".join(map(str, paths))
-        raise UsageError(f"{named}: no automation found (files ending in {', '.join(SUFFIXES)})")
-    lines = sorted((*_mistakes(wrong), *_findings(loaded)), key=lambda each: (each.file, each.line or 0, each.rule))
+    # One file is what an editor or a commit looks at; and what cannot be read may be what is called.
+    are_all = not wrong and (len(paths) > 1 or any(path.is_dir() for path in paths))
+    lines = sorted(
+        (*_mistakes(wrong), *_findings(loaded, are_all)), key=lambda each: (each.file, each.line or 0, each.rule)
+    )
     if as_json:
         print_json([each._asdict() for each in lines])
     else:
@@ -66,13 +63,12 @@ def lint_files(
 def _mistakes(wrong: Sequence[Located]) -> Iterator[_Line]:
     for each in wrong:
         line, column = each.place or (None, None)
-        path, message = each.mistake
-        yield _Line(str(each.file), line, column, "error", INVALID, None, path, message, None)
+        yield _Line(str(each.file), line, column, "error", INVALID, None, each.mistake.path, each.message, None)
 
 
-def _findings(loaded: Sequence[Loaded]) -> Iterator[_Line]:
+def _findings(loaded: Sequence[Loaded], are_all: bool) -> Iterator[_Line]:
     sources = {each.automation.id: each.source for each in loaded}
-    for found in lint([each.automation for each in loaded]):
+    for found in lint([each.automation for each in loaded], are_all=are_all):
         source = sources[found.automation]
         line, column = source.place(found.path)
         yield _Line(

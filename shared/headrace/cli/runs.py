@@ -1,5 +1,6 @@
-"""`runs list`, `runs show`."""
+"""`runs list`, `runs show`, `runs cancel`."""
 
+import getpass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
+from headrace import cancelling
 from headrace.cli.output import (
     Failed,
     Json,
@@ -17,6 +19,7 @@ from headrace.cli.output import (
     print_facts,
     print_json,
     print_lines,
+    print_table,
     shown,
     with_storage,
 )
@@ -78,13 +81,65 @@ def show(
     if as_json:
         print_json(run)
         return
-    print_facts({name: value for name, value in run.items() if name not in ("steps", "history")})
+    print_facts({name: value for name, value in run.items() if name not in ("steps", "retries", "history")})
     for each in run.get("history", ()):
         console.print(Text(_came_to(each)))
     tree = Tree("steps")
     for step in run["steps"]:
         _add(tree, step)
     console.print(tree)
+    if run.get("retries"):
+        columns = ("attempt", "failed at", "step", "error", "went on at")
+        print_table(columns, [_rung(each) for each in run["retries"]])
+
+
+@app.command("cancel")
+def cancel(
+    reason: Annotated[str, typer.Option("--reason", help="For whoever looks at the run")],
+    run_ids: Annotated[list[str] | None, typer.Argument(help="Ids of runs, or their first characters")] = None,
+    app_name: Annotated[str | None, typer.Option("--app", help="With --automation: all runs of it")] = None,
+    automation: Annotated[str | None, typer.Option("--automation")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the system's user")] = None,
+    as_json: Json = False,
+) -> None:
+    """End runs: those that wait or are retried, and what is under way or queued; their records say whether the step at
+    work had its effect."""
+    if bool(run_ids) == bool(app_name and automation) or bool(app_name) != bool(automation):
+        raise UsageError("name runs by their ids, or an automation by --app and --automation")
+    settings, who = connected_settings(), by or getpass.getuser()
+
+    async def ask(storage: Storage) -> int:
+        if app_name and automation:
+            return await cancelling.cancel_automation(settings, storage, app_name, automation, who, reason)
+        return await cancelling.cancel_runs(settings, await _unended(storage, run_ids or []), who, reason)
+
+    try:
+        count = with_storage(settings, ask)
+    except cancelling.NotAsked as error:
+        raise Failed(str(error)) from None
+    if as_json:
+        print_json({"cancelled": count, "automation": automation})
+    elif run_ids:
+        console.print(f"asked for the end of {count} runs", highlight=False)
+    else:
+        console.print(f"asked for the end of {count} runs at rest, and of all under way or queued", highlight=False)
+
+
+async def _unended(storage: Storage, asked: list[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for each in asked:
+        run = await _find(storage, each)
+        if run is None:
+            raise Failed(f"no run {each!r}: one that is queued or under way has no record yet; cancel its automation's")
+        if run["status"] in FINAL_STATUSES:
+            raise Failed(f"run {run['_id']} has ended: {run['status']}")
+        found.append(run)
+    return found
+
+
+def _rung(retried: dict[str, Any]) -> tuple[object, ...]:
+    error = f"{retried['error_type']}: {retried['message']}"
+    return retried["attempt"], retried["failed_at"], retried["step"], error, retried["due"]
 
 
 def _came_to(earlier: dict[str, Any]) -> str:

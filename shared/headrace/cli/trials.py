@@ -9,7 +9,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from headrace.cli.automations import told_apart
+from headrace.apps import load_apps
 from headrace.cli.output import Failed, UsageError, one_line, print_json, print_located
 from headrace.cli.timeline import not_fired, timeline
 from headrace.contracts.automation import DocumentError
@@ -44,15 +44,18 @@ def run(
     """Run one automation on one event here and now, without Kafka and MongoDB; nothing outside is touched.
 
     The matcher and the engine are the real ones; rows stay in memory, events are only listed, delays pass at once.
+    HEADRACE_APPS_FILE is read as by the services; its secrets are masked in what is printed.
     Exit codes: 0 the run ended success or stopped, or the event does not fire the automation; 1 any other end; 2 wrong
     usage, or a document, event or stub that cannot be used.
     """
     loaded = _only(_loaded([file]), file)
+    settings = load_settings()
     trial = Trial(
         _event(event),
         _stubs(stub or []),
         allow_effects,
-        allow_effects and load_settings().allow_private_hosts,
+        allow_effects and settings.allow_private_hosts,
+        load_apps(settings),
     )
     try:
         tried = try_automation(loaded.automation, trial, datetime.now(UTC))
@@ -77,9 +80,12 @@ def run_cases(
 ) -> None:
     """Run the test cases (`tests:`) of automations, as `run` does. Nothing outside is touched.
 
+    HEADRACE_APPS_FILE is read as by the services; its secrets are masked in what is printed.
+
     Exit codes: 0 all passed, 1 some failed, 2 wrong usage or a document that is no automation.
     """
     loaded = _loaded(paths)
+    apps = load_apps(load_settings())
     chosen = [
         (each, case)
         for each in loaded
@@ -88,7 +94,7 @@ def run_cases(
     ]
     results: list[CaseResult] = []
     for each, case in chosen:
-        result = try_case(each.automation, case)
+        result = try_case(each.automation, case, apps)
         results.append(result)
         for line in _told(result):
             print(one_line(line))
@@ -113,7 +119,7 @@ def _told(result: CaseResult) -> Iterator[str]:
 
 def _loaded(paths: list[Path]) -> list[Loaded]:
     try:
-        return list(told_apart(load(*paths)))
+        return load(*paths)
     except WrongFiles as error:
         print_located(error)
         raise typer.Exit(2) from None

@@ -16,6 +16,9 @@ SPECVERSION = "1.0"
 REPLAY_HEADER = "headrace_replay"
 """Carries a replay's id from the replayed event to all that follows from it."""
 
+CHAIN_HEADER = "headrace_chain"
+"""Carries the automations whose runs led to the event, the first one first, with commas between."""
+
 REDRIVEN_HEADER = "headrace_redriven"
 """The place (`topic/partition/offset`) of the record that this one repeats: a dead letter was redriven. An event
 without CloudEvents attributes keeps its name by it."""
@@ -35,7 +38,8 @@ class Location(NamedTuple):
 class Event(NamedTuple):
     """An event's name and origin; `(source, id)` is its identity everywhere, however often it was published.
 
-    `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events.
+    `time` is the event's own time, aware, in UTC; `replay` is "" except for replayed events. `chain` names the
+    automations whose runs led to it, each by the one before: by what it published, by a call, or by its end.
     """
 
     id: str
@@ -46,14 +50,15 @@ class Event(NamedTuple):
     app: str
     replay: str
     traceparent: str
+    chain: tuple[str, ...] = ()
 
 
 def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -> Event:
     """The event that `headers` describe.
 
     A record without CloudEvents attributes (a raw Debezium topic) is named by its place in Kafka, or by that of the
-    record it repeats. Raises ContractError for an unknown specversion, a missing or overlong attribute, a bad time, a
-    place that is none, or no app.
+    record it repeats. Raises ContractError for an unknown specversion, a missing or overlong attribute, a bad time or
+    chain, a place that is none, or no app.
     """
     found = dict(headers or ())
     app = _attribute(found, "ce_app")
@@ -78,6 +83,7 @@ def read_event(headers: Headers | None, location: Location, timestamp_ms: int) -
         app=app,
         replay=_attribute(found, REPLAY_HEADER),
         traceparent=_attribute(found, "traceparent"),
+        chain=_chain(found.get(CHAIN_HEADER)),
     )
 
 
@@ -92,6 +98,7 @@ def event_headers(event: Event) -> list[tuple[str, bytes]]:
         "ce_subject": event.subject,
         "ce_app": event.app,
         REPLAY_HEADER: event.replay,
+        CHAIN_HEADER: ",".join(event.chain),
         "traceparent": event.traceparent,
         "content-type": "application/json",
     }
@@ -130,6 +137,9 @@ _END_OF_TIME_MS = 253_402_300_800_000
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
+_MOST_CHAIN = 64 << 10
+"""Bytes of a chain: a hundred names of the longest kind, where a run is refused long before."""
+
 
 def _attribute(found: dict[str, bytes], name: str) -> str:
     value = found.get(name)
@@ -147,6 +157,17 @@ def _required(found: dict[str, bytes], name: str) -> str:
     if value := _attribute(found, name):
         return value
     raise ContractError("missing_attribute", f"header {name} is missing or empty; CloudEvents 1.0 requires it")
+
+
+def _chain(value: bytes | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    names = value[: _MOST_CHAIN + 1].decode(errors="replace").split(",")
+    if len(value) > _MOST_CHAIN or not all(all(map(is_name, name.partition("/")[::2])) for name in names):
+        raise ContractError(
+            "bad_chain", f"header {CHAIN_HEADER} is no list of automations: Headrace's services write it"
+        )
+    return tuple(names)
 
 
 def _redriven(found: dict[str, bytes]) -> Location | None:

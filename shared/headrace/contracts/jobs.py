@@ -32,18 +32,33 @@ class Cause(BaseModel):
 
 
 class Parent(BaseModel):
-    """The run that called this one; `depth` counts the calls from the first of the chain on."""
+    """The run that called this one, and the key of the step that did."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
     automation: str
     step: str
-    depth: int = 1
+
+
+class Retried(BaseModel):
+    """A failure after which the run left for a retry tier: `attempt` is the one that failed, `due` when it goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int
+    step: str
+    error_type: str
+    message: str
+    failed_at: datetime
+    due: datetime
 
 
 class Job(BaseModel):
-    """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings."""
+    """One run to be made. `trigger` is what the automation sees as `trigger`; `key` orders it among its siblings.
+
+    `chain`: the automations whose runs led to this one, the first one first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,11 +73,14 @@ class Job(BaseModel):
     key: str
     priority: Priority
     replay: str = ""
+    chain: tuple[str, ...] = ()
     trigger: dict[str, object]
     cause: Cause
     parent: Parent | None = None
     user: dict[str, object] | None = None
     """Who started it by hand."""
+    retries: tuple[Retried, ...] = ()
+    """How the run came to its `attempt`: one for each before it."""
     restart: int = 0
     """The generation in which the run was last begun anew. It stands in the keys of steps: what was done before is not
     recalled, and what is done again is another effect."""
@@ -85,12 +103,18 @@ def read_job(value: bytes | None) -> Job:
 
 def write_job(job: Job) -> bytes:
     """The value of its record; raises JSONEncodeError for a trigger that only others than us could have written."""
-    return orjson.dumps(job.model_dump(), option=orjson.OPT_UTC_Z)
+    return orjson.dumps(job.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
 def next_segment(job: Job) -> bytes:
     """The value of the job that goes on with the run where this one leaves it."""
     return write_job(job.model_copy(update={"segment": job.segment + 1, "unsent": ()}))
+
+
+def next_attempt(job: Job, retried: Retried) -> bytes:
+    """The value of the job that tries again what failed."""
+    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried), "unsent": ()}
+    return write_job(job.model_copy(update=after))
 
 
 def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> Job:
@@ -106,6 +130,7 @@ def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> 
             "generation": generation,
             "segment": 0,
             "attempt": 1,
+            "retries": (),
             "restart": generation if is_restart else job.restart,
             "unsent": before,
         }

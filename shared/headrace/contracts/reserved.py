@@ -1,12 +1,14 @@
 """Events of Headrace's own types, on `headrace.events`: an automation is started by its name, a run has ended."""
 
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Parent
 from headrace.contracts.validation import explain
+
+EndTrigger = Literal["automation.finished", "automation.failed"]
 
 RESERVED = "headrace."
 """Types that begin so are published by Headrace's services alone: an automation could otherwise start any other."""
@@ -42,6 +44,18 @@ class End(BaseModel):
     status: str
     error: dict[str, object] | None = None
     collected: object = None
+
+
+_WELL = frozenset(("success", "stopped"))
+"""Ends of a run that are no failure."""
+
+_FIRED_BY_ANY: tuple[EndTrigger, ...] = ("automation.finished",)
+_FIRED_BY_A_FAILURE: tuple[EndTrigger, ...] = ("automation.finished", "automation.failed")
+
+
+def fired_by_end(status: str) -> tuple[EndTrigger, ...]:
+    """The types of trigger that a run's end with this status fires."""
+    return _FIRED_BY_ANY if status in _WELL else _FIRED_BY_A_FAILURE
 
 
 def read_start(data: object) -> Start:

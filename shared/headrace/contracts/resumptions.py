@@ -32,8 +32,9 @@ class Resumption(BaseModel):
     key: str
     """The ordering key of the run's job."""
     priority: Priority
+    restart: int = 0
     unsent: tuple[tuple[int, int], ...] = ()
-    """As a job's."""
+    """Both as a job's."""
 
     @property
     def record_key(self) -> bytes:

@@ -91,6 +91,25 @@ class ParentRef(TypedDict):
     step: str
 
 
+class Next(TypedDict):
+    """What happens to the run next and why; `due`: when it goes on."""
+
+    what: Literal["hand_over", "retry", "timer", "event", "dead_letter"]
+    why: str
+    due: NotRequired[datetime]
+
+
+class RetryRef(TypedDict):
+    """An attempt that failed, and until when the run waited in a retry tier for the next one."""
+
+    attempt: int
+    step: str
+    error_type: str
+    message: str
+    failed_at: datetime
+    due: datetime
+
+
 class JobRef(TypedDict):
     """The job record that carried the run."""
 
@@ -124,6 +143,8 @@ class RunRecord(TypedDict):
     collected: NotRequired[object]
     owned: NotRequired[bool]
     parent: NotRequired[ParentRef]
+    next: NotRequired[Next]
+    retries: NotRequired[list[RetryRef]]
     event_time: datetime
     started_at: datetime
     finished_at: datetime | None

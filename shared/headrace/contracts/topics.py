@@ -42,11 +42,16 @@ JOBS: dict[Priority, Topic] = {
     priority: Topic(f"jobs.{priority}", "app/automation/ordering key", "Job", partitioned_as="jobs")
     for priority in PRIORITIES
 }
-RETRIES: dict[float, Topic] = {
-    delay: Topic(f"jobs.retry.{name}", "as the job", "Job, the next segment of its run", partitioned_as="jobs")
-    for delay, name in ((5.0, "5s"), (60.0, "1m"), (600.0, "10m"))
-}
-"""By the seconds that a job waits there, from its append time on."""
+
+
+def retry_topic(tier: str) -> Topic:
+    """The topic in which jobs wait for `tier`, from their append time on."""
+    return Topic(f"jobs.retry.{tier}", "as the job", "Job, the next segment of its run", partitioned_as="jobs")
+
+
+RETRIES: tuple[Topic, ...] = tuple(map(retry_topic, ("5s", "1m", "10m")))
+"""Where the setting `retry_tiers` does not name others."""
+CONTROL = Topic("control", "run id, or automation id", "which runs are to end, by whom and why")
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
@@ -59,8 +64,8 @@ RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES.values())
-"""Whose records carry runs: jobs, and what resumes them."""
+CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES)
+"""Whose records carry runs, jobs and what resumes them, where the setting `retry_tiers` does not name others."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -1,7 +1,9 @@
 """A run: compiled once per version, executed step by step, ended by one record."""
 
+from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
+from headrace.engine.ends import end_of
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
@@ -38,6 +40,7 @@ __all__ = [
     "AioHttpTransport",
     "AutomationContext",
     "AutomationMetadata",
+    "Cancellation",
     "Claim",
     "Claimed",
     "Clock",
@@ -82,6 +85,7 @@ __all__ = [
     "SystemClock",
     "compile_plan",
     "encode_record",
+    "end_of",
     "get_metadata",
     "has_errored",
     "is_cron",

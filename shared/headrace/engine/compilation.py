@@ -21,9 +21,10 @@ from headrace.contracts.automation import (
     walk,
 )
 from headrace.contracts.automation import Step as Source
-from headrace.contracts.automation.values import seconds
+from headrace.contracts.automation.values import delay_seconds
 from headrace.engine.masking import can_see_secrets
 from headrace.engine.plan import (
+    LONGEST_PAUSE_S,
     Common,
     Plan,
     PlannedBranch,
@@ -161,6 +162,9 @@ class _Compiler:
         steps = self.steps(source.steps, f"{path}.steps", common["path"])
         self._loops -= 1
         over = self.sources.value(loop.over, f"{path}.loop.over")
+        failure = self.sources.optional(loop.failure, f"{path}.loop.failure")
+        continue_if = self.sources.optional(loop.continue_if, f"{path}.loop.continue_if")
+        break_if = self.sources.optional(loop.break_if, f"{path}.loop.break_if")
         if over is None:
             return None
         return PlannedLoop(
@@ -168,9 +172,9 @@ class _Compiler:
             over=over,
             most=loop.max,
             option=loop.option,
-            failure=self.sources.optional(loop.failure, f"{path}.loop.failure"),
-            continue_if=self.sources.optional(loop.continue_if, f"{path}.loop.continue_if"),
-            break_if=self.sources.optional(loop.break_if, f"{path}.loop.break_if"),
+            failure=failure,
+            continue_if=continue_if,
+            break_if=break_if,
             keep=loop.keep,
             concurrency=loop.concurrency,
             steps=steps,
@@ -185,16 +189,17 @@ class _Compiler:
 
     def _delay(self, source: DelayStep, path: str, common: Common) -> PlannedStep:
         delay = source.delay
-        pause = None if delay.for_ is None else self.sources.value(delay.for_, f"{path}.delay.for")
+        length = None if delay.for_ is None else self.sources.value(delay.for_, f"{path}.delay.for")
         until = None if delay.until is None else self.sources.value(delay.until, f"{path}.delay.until")
-        if pause is not None and pause.constant:
+        may_park = True
+        if length is not None and length.constant:
             try:
-                seconds(pause.render(NOWHERE))
+                may_park = delay_seconds(length.render(NOWHERE)) > LONGEST_PAUSE_S
             except ValueError as error:
                 self.sources.wrong(f"{path}.delay.for", str(error))
         if until is not None and until.constant and to_time(until.render(NOWHERE)) is None:
             self.sources.wrong(f"{path}.delay.until", "expected a time such as 2013-01-31T10:00:00Z, or a template")
-        return PlannedDelay(**common, seconds=pause, until=until)
+        return PlannedDelay(**common, seconds=length, until=until, may_park=may_park)
 
     def _wait(self, source: WaitStep, path: str, common: Common) -> PlannedStep | None:
         wait, at = source.wait_for_event, f"{path}.wait_for_event"

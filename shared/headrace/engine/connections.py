@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 from headrace.contracts.automation import Duration
+from headrace.contracts.validation import Said
 from headrace.engine.web.urls import read_url
 
 MAX_SECRET = 64 << 10
@@ -118,8 +119,8 @@ class SmtpConnection(_Connection):
 
 
 class SqlConnection(_Connection):
-    """A database: `postgresql://`, `mysql://` or `sqlite:///`. With `read_only` every statement runs in a read-only
-    transaction; that is no substitute for an account that may only read."""
+    """A database: `postgresql://`, `mysql://` (MariaDB as well) or `sqlite:///`. With `read_only` every statement runs
+    in a read-only transaction; that is no substitute for an account that may only read."""
 
     type: Literal["sql"]
     url: Annotated[Secret, AfterValidator(_sql_url)]
@@ -139,7 +140,9 @@ class MongoConnection(_Connection):
 
     type: Literal["mongodb"]
     uri: Annotated[Secret, AfterValidator(_mongodb_uri)]
-    database: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
+    database: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$"), Said("expected text: 1 to 63 letters, digits, _ and -")
+    ]
     pool: Annotated[int, Field(ge=1, le=50)] = 5
     timeout: Duration = 20.0
     """Seconds for an operation, before the step's own timeout."""

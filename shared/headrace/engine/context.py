@@ -27,7 +27,7 @@ class AutomationContext(TypedDict):
 
 
 class AutomationMetadata(TypedDict):
-    """`automation_chain_count` is how many automations called each other until this run."""
+    """`automation_chain_count`: how many runs led to this one."""
 
     automation_chain_count: int
 
@@ -39,7 +39,7 @@ def is_cron(job: Job) -> bool:
 
 def get_metadata(job: Job) -> AutomationMetadata:
     """What the job says beside its trigger."""
-    return {"automation_chain_count": 0 if job.parent is None else job.parent.depth}
+    return {"automation_chain_count": len(job.chain)}
 
 
 def has_errored(context: AutomationContext) -> bool:

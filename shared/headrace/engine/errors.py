@@ -36,7 +36,8 @@ class StepError(Exception):
     """A step failed, for a reason that the author, the data or an outside party gave.
 
     `retry_after` are the seconds that the other side asked us to wait; `outputs` is what the step learnt nevertheless
-    (an answer's status and body), which templates see beside `success: false`. The message never quotes inputs.
+    (an answer's status and body), which templates see beside `success: false`. `nothing_done`: it is certain that the
+    call had no effect, so that even one that is made at most once may be made again. The message never quotes inputs.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class StepError(Exception):
         *,
         retryable: bool = False,
         retry_after: float | None = None,
+        nothing_done: bool = False,
         outputs: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
@@ -53,6 +55,7 @@ class StepError(Exception):
         self.message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
         self.retryable = retryable
         self.retry_after = retry_after
+        self.nothing_done = nothing_done
         self.outputs = outputs
 
     @property

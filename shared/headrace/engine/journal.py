@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
+from headrace.contracts.jobs import Job
 from headrace.contracts.runs import StepResult
 from headrace.engine.entries import PIECE_BYTES, joined, pieces
 from headrace.engine.errors import PlatformUnavailable
@@ -65,6 +66,8 @@ class Journal:
         self._failure: Exception | None = None
         self._rows_written: set[str] = set()
         self._started_at: datetime | None = None
+        self.job: Job | None = None
+        """The job of the segment in which the run last parked."""
         self.has_ended = False
         """Whether a strand has ended the whole run: those beside it begin no further step."""
         self._restart = restart
@@ -122,9 +125,20 @@ class Journal:
         self.has_ended = True
         self._pending.append({"key": "", "end": True})
 
+    def note_job(self, job: Job) -> None:
+        """What whoever resumes the run goes on with; it goes with the next entry."""
+        self.job = job
+        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
+
     async def announce(self, key: str) -> None:
         """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
         self._pending.append({"key": key})
+        await self.write()
+
+    async def withdraw(self, key: str) -> None:
+        """The call that was announced last was made, and nothing was done: the step is to be done again when the run is
+        resumed. Raises OwnershipLost, PlatformUnavailable."""
+        self.note_again(key)
         await self.write()
 
     async def write(self) -> None:
@@ -218,6 +232,9 @@ class Journal:
         for item in cast("list[dict[str, object]]", entry["items"]):
             key = str(item["key"])
             before = self._known.get(key, Noted())
+            if "job" in item:
+                self.job = Job.model_validate(item["job"])
+                continue
             if "end" in item:
                 self.has_ended = True
                 continue

@@ -1,19 +1,21 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
-import asyncio
 from datetime import datetime, timedelta
+from typing import cast
 
-from headrace.contracts.automation.values import LONGEST_S, seconds
-from headrace.contracts.cloudevents import Event, event_headers
+from headrace.contracts.automation.values import delay_seconds
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
 from headrace.contracts.reserved import CALLED, Start
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
-from headrace.engine.attempts import attempt
-from headrace.engine.endings import Ending, cut_off, finished
+from headrace.engine.attempts import OutOfTime, attempt, is_cut_off
+from headrace.engine.decisions import Park
+from headrace.engine.endings import Ending, cut_off, cut_off_by_cancellation, finished
 from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.journal import Noted
 from headrace.engine.plain import dumps
 from headrace.engine.plan import (
+    LONGEST_PAUSE_S,
     PlannedAwaiting,
     PlannedCall,
     PlannedCollect,
@@ -24,12 +26,9 @@ from headrace.engine.plan import (
     PlannedStop,
     PlannedWait,
 )
-from headrace.engine.publications import Publication
+from headrace.engine.publications import own_event, published
 from headrace.engine.run import Run
 from headrace.language.values import to_text, to_time
-
-LONGEST_PAUSE_S = 5.0
-"""A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
 
 
 def do_pure(run: Run, step: PlannedPure, result: StepResult) -> None:
@@ -45,22 +44,13 @@ async def do_awaiting(run: Run, step: PlannedAwaiting, result: StepResult, began
     rendered = step.fields.render(run.scope)
     result["inputs"] = run.mask.value(step.step.stored(rendered))
     work = step.ready or step.step.bind(rendered)
-    if run.journal is not None and step.effect not in ("none", "once"):
-        if step.at_most_once:
-            await run.journal.announce(run.key)
-        else:
-            await run.journal.write_answers()
     own_deadline = began + step.limit
-    give_up_at = min(own_deadline, run.deadline)
     attempts: list[Attempt] = []
-    # What is written to our own database is not cut off: whether it was written would be unknown.
-    limit = asyncio.timeout(None if step.effect == "once" else give_up_at - run.ports.clock.perf())
     try:
-        async with limit:
-            outputs = await attempt(work, run, step.retry, give_up_at, attempts)
-    except TimeoutError:
-        if not limit.expired():
-            raise
+        outputs = await attempt(work, run, step, min(own_deadline, run.deadline), attempts)
+    except OutOfTime:
+        if run.cancellation.error is not None:
+            return cut_off_by_cancellation(run, step, result, is_cut_off(attempts))
         if own_deadline < run.deadline:
             raise StepTimeout(step.limit) from None
         return cut_off(run, step, result)
@@ -118,33 +108,42 @@ def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
     if step.wait:
         raise cannot_park("`wait: true`")
     job, key = run.job, run.key
-    depth = 1 if job.parent is None else job.parent.depth + 1
-    parent = Parent(run_id=job.run_id, automation=job.automation, step=key, depth=depth)
-    event = Event(
-        id=derived_uuid(key),
-        source=f"headrace/{job.app}/{job.automation}",
-        type=CALLED,
-        time=run.now,
-        subject=step.automation,
-        app=job.app,
-        replay=job.replay,
-        traceparent="",
-    )
+    called = f"{job.app}/{step.automation}"
+    parent = Parent(run_id=job.run_id, automation=job.automation, step=key)
+    event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation)
     body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
-    topic = EVENTS.full_name(run.ports.prefix)
-    run.publications.append(Publication(topic, job.key.encode(errors="replace"), body, event_headers(event)))
+    run.publications.append(published(event, EVENTS.full_name(run.ports.prefix), job.key, body))
     child = run_id(job.app, step.automation, event)
-    finished(run, step, result, {"success": True, "automation": f"{job.app}/{step.automation}", "run_id": child})
+    finished(run, step, result, {"success": True, "automation": called, "run_id": child})
 
 
-async def do_delay(run: Run, step: PlannedDelay, result: StepResult, began: float) -> Ending | None:
-    """Lets a short time pass; a longer one would park the run."""
-    until = end_of(run, step)
-    result["inputs"] = {"until": until}
+async def do_delay(
+    run: Run, step: PlannedDelay, result: StepResult, began: float, noted: Noted | None
+) -> Ending | None:
+    """Lets a short time pass, or what is left of a longer one; for that the run parks."""
     clock = run.ports.clock
-    pause = (until - clock.now()).total_seconds()
+    if noted is None:
+        until, gives_up_at = end_of(run, step), None
+        if step.timeout is not None and clock.now() + timedelta(seconds=step.timeout) < until:
+            gives_up_at = clock.now() + timedelta(seconds=step.timeout)
+    else:
+        until, gives_up_at = cast("tuple[datetime, datetime | None]", noted.decision)
+    result["inputs"] = {"until": until}
+    wakes_at = gives_up_at or until
+    pause = (wakes_at - clock.now()).total_seconds()
     if pause > LONGEST_PAUSE_S:
-        raise cannot_park(f"a delay of more than {LONGEST_PAUSE_S:g} s")
+        if run.journal is None:
+            raise StepError(
+                "cannot_park",
+                f"a delay of more than {LONGEST_PAUSE_S:g} s is waited for by the services only; give the step a stub",
+            )
+        if noted is None:
+            run.journal.note_decision(run.key, (until, gives_up_at))
+        run.park(Park(wakes_at, step.path))
+        return "parked"
+    if noted is not None and gives_up_at is not None:
+        await clock.sleep(max(0.0, pause))
+        raise StepTimeout(step.timeout or 0.0)
     if pause > 0:
         left = run.deadline - clock.perf()
         own = None if step.timeout is None else began + step.timeout - clock.perf()
@@ -161,14 +160,11 @@ async def do_delay(run: Run, step: PlannedDelay, result: StepResult, began: floa
 def end_of(run: Run, step: PlannedDelay) -> datetime:
     """When the delay is over; raises StepError `bad_input`."""
     if step.seconds is not None:
-        value = step.seconds.render(run.scope)
         try:
-            pause = seconds(value)
+            length = delay_seconds(step.seconds.render(run.scope))
         except ValueError as error:
             raise StepError("bad_input", f"delay.for: {error}") from None
-        if isinstance(pause, bool) or not isinstance(pause, int | float) or not 0 <= pause <= LONGEST_S:
-            raise StepError("bad_input", "delay.for: expected a duration of at most 30 days, such as 10m")
-        return run.ports.clock.now() + timedelta(seconds=pause)
+        return run.ports.clock.now() + timedelta(seconds=length)
     until = None if step.until is None else to_time(step.until.render(run.scope))
     if until is None:
         raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from headrace.contracts.runs import ErrorInfo, RunRecord, StepResult
+from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
+from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.containers import Containers
+from headrace.engine.decisions import Decision, HandOver, after_giving_up
 from headrace.engine.endings import (
     Ending,
+    chain_too_long,
     failed,
     run_status,
     run_timeout,
@@ -18,6 +21,7 @@ from headrace.engine.endings import (
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError, StepTimeout
 from headrace.engine.journal import Journal, Noted
 from headrace.engine.plan import (
+    CONTAINERS,
     Plan,
     PlannedAwaiting,
     PlannedBranch,
@@ -38,7 +42,7 @@ from headrace.engine.ports import OwnershipLost, Ports
 from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
 from headrace.engine.replay import replayed, unknown_outcome, written_down
-from headrace.engine.run import Run, Started, never
+from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
 from headrace.language import TemplateError
 
@@ -49,14 +53,12 @@ TURN_S = 0.005
 class Outcome(NamedTuple):
     """What a run's segment leaves behind: all of it belongs into the transaction that commits the job's offset.
 
-    `is_handed_over`: the run is not at its end; whoever asked it to leave makes the job of its next segment.
-    `gave_up_on`: a step failed that is worth another try, and the run waits for that as a dead letter.
+    `decision`: the run is not at its end, and this is what is to happen next; None where it is.
     """
 
     record: RunRecord
     publications: tuple[Publication, ...]
-    is_handed_over: bool = False
-    gave_up_on: ErrorInfo | None = None
+    decision: Decision | None = None
 
 
 class Orchestrator(Containers):
@@ -72,6 +74,7 @@ class Orchestrator(Containers):
         started: Started,
         journal: Journal | None = None,
         is_asked_to_leave: Callable[[], bool] = never,
+        cancellation: Cancellation = NEVER,
     ) -> Outcome:
         """Makes the run from its first step to its end, or until it is asked to leave and has come to a next step.
 
@@ -85,23 +88,44 @@ class Orchestrator(Containers):
         started_at = now if journal is None else journal.started_at(now)
         began = clock.perf()
         timeout = plan.automation.timeout
-        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave)
+        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave, cancellation)
         run.lets_others, run.strands.turned = plan.awaits, began
         if plan.hides_secrets:
             run.mask = run.app.mask
         if journal is not None and journal.has_ended:
             run.strands.are_halted = True
-        ending = await self.execute_steps(run, plan.steps, run.results)
+        if len(run.job.chain) > self._ports.max_chain:
+            ending: Ending | None = "error"
+            run.failed(chain_too_long(run.job, self._ports.max_chain))
+        else:
+            ending = await self.execute_steps(run, plan.steps, run.results)
         if ending == "timed_out":
             run.failed(run_timeout(timeout))
-        if ending in ("handed_over", "gave_up") and journal is not None:
+        if ending == "cancelled" and cancellation.error is not None:
+            # That is why it ended, whatever had failed before.
+            run.failures.insert(0, Failure(cancellation.error, None))
+        decision = self._decided(run, ending)
+        if decision is not None and journal is not None:
+            journal.note_job(started.job)
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
         finished_at = now + timedelta(seconds=duration)
-        record = final_record(run, started, run_status(run, ending), (started_at, finished_at), duration)
-        gave_up_on = run.mask.error(run.gave_up_on) if ending == "gave_up" else None
-        return Outcome(run.mask.record(record), tuple(run.publications), ending == "handed_over", gave_up_on)
+        status = run_status(run, ending, decision)
+        record = final_record(run, started, status, (started_at, finished_at), duration, decision)
+        return Outcome(run.mask.record(record), tuple(run.publications), decision)
+
+    def _decided(self, run: Run, ending: Ending | None) -> Decision | None:
+        match ending:
+            case "handed_over":
+                return HandOver()
+            case "parked" if run.parked is not None:
+                return run.parked
+            case "gave_up" if run.gave_up_on is not None:
+                gave_up = run.gave_up_on._replace(error=run.mask.error(run.gave_up_on.error))
+                return after_giving_up(gave_up, run.job.attempt, self._ports.retry_tiers, self._clock.now())
+            case _:
+                return None
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
@@ -123,9 +147,12 @@ class Orchestrator(Containers):
         noted = None
         if run.journal is not None:
             noted = run.journal.recall(run.key)
-        if noted is None:
+        # Of a delay that has begun and not ended its end is known, and nothing else.
+        if noted is None or (noted.result is None and isinstance(step, PlannedDelay)):
             if run.only_recorded:
                 return "replayed"
+            if run.cancellation.error is not None:
+                return "cancelled"
             if run.strands.are_halted:
                 return "halted"
             if run.journal is not None and run.is_asked_to_leave():
@@ -143,7 +170,7 @@ class Orchestrator(Containers):
         }
         run.result = result
         results.append(result)
-        if noted is not None and noted.result is not None and not noted.is_decided:
+        if noted is not None and noted.result is not None and not (noted.is_decided and isinstance(step, CONTAINERS)):
             return replayed(run, step, result, noted.result, noted)
         before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
         try:
@@ -164,7 +191,9 @@ class Orchestrator(Containers):
             # Whatever else a step raises is our mistake; see StepCrashed for why it leaves the run.
             raise StepCrashed(run.job.run_id, step.path, error) from error
         result["duration_ms"] = milliseconds(began, clock)
-        if run.journal is not None:
+        if ending == "parked" and not isinstance(step, CONTAINERS):
+            results.pop()  # it has not come to a result
+        elif run.journal is not None:
             await written_down(run, run.journal, step, result, before, ending)
         return ending
 
@@ -194,7 +223,7 @@ class Orchestrator(Containers):
             case PlannedStop():
                 return leaves.do_stop(run, step, result)
             case PlannedDelay():
-                ending = await leaves.do_delay(run, step, result, began)
+                return await leaves.do_delay(run, step, result, began, noted)
             case PlannedWait():
                 leaves.do_wait(run, step, result)
             case PlannedStub():

@@ -135,6 +135,8 @@ class PlannedDelay(_Planned):
 
     seconds: Value | None
     until: Value | None
+    may_park: bool
+    """Whether it may be longer than a worker is held for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,9 @@ PlannedStep: TypeAlias = (
     | Container
 )
 
+LONGEST_PAUSE_S = 5.0
+"""A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
+
 _MOST_AT_ONCE = 20
 """Steps that a run may do without letting others have the event loop: a step takes microseconds, but one whose template
 uses up its budget takes a second. Loops always let others in between."""
@@ -281,6 +286,8 @@ def has_effects(steps: Sequence[PlannedStep]) -> bool:
         # What a pure step publishes is an effect: a duplicate of the run must not publish it again.
         or (isinstance(step, PlannedPure) and step.step.effect != "none")
         or isinstance(step, PlannedCall)
+        # Whoever resumes a parked run needs its journal.
+        or (isinstance(step, PlannedDelay) and step.may_park)
         or any(has_effects(inner) for inner in lists_in(step))
         for step in steps
     )

@@ -240,3 +240,7 @@ class Ports:
     prefix: str = "headrace"
     allow_private_hosts: bool = False
     tokens: TokenCache = field(default_factory=TokenCache)
+    max_chain: int = 5
+    """How many runs may lead to another: the predecessor's limit. What start each other in a circle end by it."""
+    retry_tiers: tuple[float, ...] = ()
+    """Seconds, ascending: where a run waits after each attempt that failed. Without one it is a dead letter at once."""

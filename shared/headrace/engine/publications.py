@@ -1,6 +1,11 @@
 """What a run gives to the world by Kafka."""
 
 from dataclasses import dataclass
+from datetime import datetime
+
+from headrace.contracts import limits
+from headrace.contracts.cloudevents import Event, event_headers
+from headrace.contracts.jobs import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +16,24 @@ class Publication:
     key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
+
+
+def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, source: str = "") -> Event:
+    """An event that a run publishes; without `source` it is the automation's."""
+    return Event(
+        id=id,
+        source=source or f"headrace/{job.app}/{job.automation}",
+        type=type,
+        time=time,
+        subject=subject,
+        app=job.app,
+        replay=job.replay,
+        traceparent="",
+        chain=(*job.chain, f"{job.app}/{job.automation}"),
+    )
+
+
+def published(event: Event, topic: str, key: str, body: bytes) -> Publication:
+    """The record of `event`."""
+    # The job's key may be an event's whose bytes were no UTF-8, which takes more room as text.
+    return Publication(topic, key.encode(errors="replace")[: limits.ATTRIBUTE], body, event_headers(event))

@@ -8,8 +8,9 @@ import orjson
 
 from headrace.contracts import limits
 from headrace.contracts.representable import openings
-from headrace.contracts.runs import RunRecord, RunStatus, StepResult
+from headrace.contracts.runs import RetryRef, RunRecord, RunStatus, StepResult
 from headrace.engine.attempts import rounded
+from headrace.engine.decisions import Decision, Retry
 from headrace.engine.plain import MAX_DEPTH, dumps, plainly
 from headrace.engine.run import Run, Started
 
@@ -36,7 +37,12 @@ _BOUNDED_NUMBERS = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
 
 
 def final_record(
-    run: Run, started: Started, status: RunStatus, times: tuple[datetime, datetime], duration: float
+    run: Run,
+    started: Started,
+    status: RunStatus,
+    times: tuple[datetime, datetime],
+    duration: float,
+    decision: Decision | None,
 ) -> RunRecord:
     """The record that ends the job's segment; `times` are the run's start and end, `duration` the seconds it was active
     since this worker had it."""
@@ -76,9 +82,23 @@ def final_record(
     if job.parent is not None:
         parent = job.parent
         record["parent"] = {"run_id": parent.run_id, "automation": parent.automation, "step": parent.step}
+    retries = [*job.retries, decision.retried] if isinstance(decision, Retry) else job.retries
+    if retries:
+        record["retries"] = [cast(RetryRef, each.model_dump()) for each in retries]
+    if decision is not None:
+        record["next"] = decision.as_told()
     if run.has_collected:
         record["collected"] = run.collected
     return record
+
+
+def stored(value: object) -> object:
+    """The value as a record holds it: plain, and cut as there."""
+    holder: dict[str, object] = {"value": plainly(value)}
+    kept = _StoredValue(holder, "value")
+    if kept.size > limits.STORED_VALUE:
+        kept.cut(CUT_START)
+    return holder["value"]
 
 
 def encode_record(record: RunRecord) -> bytes:

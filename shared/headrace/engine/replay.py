@@ -35,6 +35,8 @@ def replayed(run: Run, step: PlannedStep, result: StepResult, recorded: StepResu
         run.set_state({name: value for name, value in outputs.items() if name in step.fields.names})
     elif isinstance(step, PlannedStop) and "message" in outputs:
         run.end_status = step.status
+    if status == "cancelled":
+        return "cancelled"
     if "error" in recorded:
         if noted.cut_off_by is None and not (isinstance(step, PlannedStop) and "message" in outputs):
             return after_failure(run, step, recorded["error"])

@@ -8,7 +8,9 @@ from typing import NamedTuple, cast
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
+from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.context import AutomationContext
+from headrace.engine.decisions import GaveUp, Park
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.masking import NO_MASK
@@ -54,6 +56,7 @@ class Run:
         "_steps_by_id",
         "_steps_by_name",
         "app",
+        "cancellation",
         "collected",
         "deadline",
         "deadline_of",
@@ -68,6 +71,7 @@ class Run:
         "mask",
         "now",
         "only_recorded",
+        "parked",
         "ports",
         "publications",
         "result",
@@ -84,10 +88,12 @@ class Run:
         deadline: float,
         journal: Journal | None = None,
         is_asked_to_leave: Callable[[], bool] = never,
+        cancellation: Cancellation = NEVER,
     ) -> None:
         job = started.job
         self.journal = journal
         self.is_asked_to_leave = is_asked_to_leave
+        self.cancellation = cancellation
         self.lets_others = False
         """Whether it may suspend: a long computation gives others their turn."""
         self.only_recorded = False
@@ -109,8 +115,10 @@ class Run:
         self.results: list[StepResult] = []
         self.publications: list[Publication] = []
         self.failures: list[Failure] = []
-        self.gave_up_on: ErrorInfo | None = None
+        self.gave_up_on: GaveUp | None = None
         """The failure that is worth another try later, where the run waits for that."""
+        self.parked: Park | None = None
+        """What the run waits for, while the ending `parked` is on its way there: of several the first to come."""
         self.end_status: RunStatus | None = None
         """What a `stop` step says."""
         self.has_collected = False
@@ -197,6 +205,11 @@ class Run:
         self.failures.append(Failure(error, key))
         self._roots["_error"] = True
 
+    def park(self, wish: Park) -> None:
+        """A step waits for a moment; the run goes on at the first one."""
+        if self.parked is None or wish.until < self.parked.until:
+            self.parked = wish
+
     def collect(self, value: object) -> None:
         """The run's answer; a later one replaces an earlier."""
         self.collected = value
@@ -252,6 +265,7 @@ class Run:
         twin.publications = []
         twin.failures = []
         twin.has_collected = False
+        twin.parked = None
         return twin
 
     def join(self, twin: "Run", *, with_outputs: bool = True) -> None:
@@ -261,6 +275,8 @@ class Run:
             self.failures.extend(twin.failures)
             self._roots["_error"] = True
         self.gave_up_on = self.gave_up_on or twin.gave_up_on
+        if twin.parked is not None:
+            self.park(twin.parked)
         if twin.has_collected:
             self.collect(twin.collected)
         if twin._changed:

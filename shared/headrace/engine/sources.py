@@ -1,6 +1,6 @@
 """What an author wrote, compiled piece by piece; mistakes are collected, so that they are mended in one go."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
@@ -32,6 +32,9 @@ class Sources:
         """Notes a mistake."""
         self.mistakes.append(Mistake(path, message))
 
+    def _refused(self, error: LanguageError) -> None:
+        self.mistakes += (Mistake(each.path, placed(each)) for each in (error, *error.others))
+
     def fields(self, sources: Mapping[str, object], path: str) -> Fields:
         """Named values; those that are mistakes are left out."""
         values = {name: self.value(value, f"{path}.{name}") for name, value in sources.items()}
@@ -46,7 +49,7 @@ class Sources:
         try:
             return compile_condition(source, roots=RUN_ROOTS, path=path)
         except LanguageError as error:
-            self.wrong(error.path, placed(error))
+            self._refused(error)
             return None
 
     def value(self, source: object, path: str, guard: Guard | None = None) -> Value | None:
@@ -54,11 +57,16 @@ class Sources:
         try:
             return compile_value(source, roots=RUN_ROOTS, path=path, guard=guard)
         except LanguageError as error:
-            self.wrong(error.path, placed(error))
+            self._refused(error)
             return None
+
+
+def nearest(name: str, known: Mapping[str, object]) -> Sequence[str]:
+    """The known name that may have been meant; none where nothing is close."""
+    return get_close_matches(name, list(known), n=1)
 
 
 def suggestion(name: str, known: Mapping[str, object]) -> str:
     """What may have been meant by a name that is not known."""
-    close = get_close_matches(name, list(known), n=1)
+    close = nearest(name, known)
     return f"; did you mean `{close[0]}`?" if close else f"; there are {', '.join(sorted(known))}"

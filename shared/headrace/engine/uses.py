@@ -6,10 +6,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from headrace.contracts.automation import Retry, UseStep
-from headrace.contracts.validation import dotted
+from headrace.contracts.validation import dotted, said, written
 from headrace.engine.errors import StepError
 from headrace.engine.plan import Common, Fields, PlannedAwaiting, PlannedPure, PlannedStep
-from headrace.engine.sources import NOWHERE, Sources, suggestion
+from headrace.engine.sources import NOWHERE, Sources, nearest, suggestion
 from headrace.engine.steps import STEPS
 from headrace.engine.steps.base import AwaitingStep, PureStep
 from headrace.language import Value
@@ -34,6 +34,7 @@ class Uses:
         if step is None:
             self._sources.wrong(f"{path}.use", f"unknown step {source.use!r}{suggestion(source.use, STEPS)}")
             return None
+        before = len(self._sources.mistakes)
         self._check_names(source, step, path)
         guard = step.guard()
         values = {
@@ -45,36 +46,31 @@ class Uses:
         effect = step.effect_of(self._check_constants(found, step, path))
         if source.on_unknown is not None and effect not in ("at_least_once", "at_most_once"):
             self._sources.wrong(f"{path}.on_unknown", f"{step.use} calls nobody outside")
+        is_sound = len(self._sources.mistakes) == before and fields.constant
         if isinstance(step, PureStep):
-            ready = self._ready(step.bind, fields, path)
+            ready = self._ready(step.bind, fields, path) if is_sound else None
             return PlannedPure(**common, step=step, fields=fields, ready=ready)
         default = "fail" if effect == "at_most_once" else "resend"
-        at_most_once = effect not in ("none", "once") and (source.on_unknown or default) == "fail"
         return PlannedAwaiting(
             **common,
             step=step,
             fields=fields,
-            ready=self._ready(step.bind, fields, path),
-            retry=self._retry(source, step, at_most_once, path),
+            ready=self._ready(step.bind, fields, path) if is_sound else None,
+            retry=source.retry or step.retry or _ONE_TRY,
             limit=source.timeout or DEFAULT_TIMEOUT,
             effect=effect,
-            at_most_once=at_most_once,
+            at_most_once=effect not in ("none", "once") and (source.on_unknown or default) == "fail",
         )
-
-    def _retry(self, source: UseStep, step: AwaitingStep, at_most_once: bool, path: str) -> Retry:
-        if not at_most_once:
-            return source.retry or step.retry or _ONE_TRY
-        if source.retry is not None and source.retry.attempts > 1:
-            self._sources.wrong(f"{path}.retry", "with `on_unknown: fail` a call is made once; attempts must be 1")
-        return _ONE_TRY
 
     def _check_names(self, source: UseStep, step: PureStep | AwaitingStep, path: str) -> None:
         known = {field.alias or name: field for name, field in step.inputs.model_fields.items()}
+        misspelt: set[str] = set()
         for name in source.with_:
             if name not in known:
+                misspelt |= set(nearest(name, known))
                 self._sources.wrong(f"{path}.with.{name}", f"{step.use} has no such input{suggestion(name, known)}")
         for name, field in known.items():
-            if field.is_required() and name not in source.with_:
+            if field.is_required() and name not in source.with_ and name not in misspelt:
                 self._sources.wrong(f"{path}.with.{name}", f"{step.use} needs it")
 
     def _check_constancy(self, values: Mapping[str, Value], step: PureStep | AwaitingStep, path: str) -> None:
@@ -91,16 +87,21 @@ class Uses:
             step.inputs.model_validate(constants)
         except ValidationError as error:
             for mistake in error.errors(include_url=False, include_input=False):
-                if mistake["loc"] and mistake["loc"][0] in constants and mistake["type"] != "extra_forbidden":
-                    self._sources.wrong(f"{path}.with.{dotted(mistake['loc'])}", mistake["msg"])
+                location = mistake["loc"]
+                unknown = len(location) == 1 and mistake["type"] == "extra_forbidden"  # told with a suggestion
+                if location and location[0] in constants and not unknown:
+                    self._sources.wrong(f"{path}.with.{dotted(written(mistake, location, constants))}", said(mistake))
         return constants
 
     def _ready(self, bind: Callable[[dict[str, object]], WorkT], fields: Fields, path: str) -> WorkT | None:
         """The work of a step whose inputs are all constant, bound once for all runs."""
-        if not fields.constant or self._sources.mistakes:
-            return None
         try:
             return bind(fields.render(NOWHERE))
         except StepError as error:
-            self._sources.wrong(f"{path}.with", error.message.removeprefix("inputs: "))
+            message = error.message.removeprefix("inputs: ").removeprefix("(whole): ")
+            where, colon, what = message.partition(": ")
+            if colon and where.partition(".")[0] in fields.names:
+                self._sources.wrong(f"{path}.with.{where}", what)
+            else:
+                self._sources.wrong(f"{path}.with", message)
             return None

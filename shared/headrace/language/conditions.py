@@ -1,10 +1,11 @@
 """Conditions: a template's truth, or a filter object; both compile to one callable."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from headrace.language import limits
-from headrace.language.errors import LanguageError, TemplateError
+from headrace.language.errors import LanguageError, TemplateError, all_made
 from headrace.language.regex import compiled, regex_match
 from headrace.language.scope import Scope
 from headrace.language.templates import Template, Value, compile_template, compile_value
@@ -20,7 +21,6 @@ from headrace.language.values import (
     less,
     less_or_equal,
     look_up,
-    truthy,
 )
 
 Source = str | bool | Mapping[str, object]
@@ -51,7 +51,7 @@ def _of_template(template: Template, path: str) -> Condition:
     if template.has_literals:
         raise LanguageError(path, "text outside of {{ }} makes it always true; put the whole condition inside")
     render = template.render
-    return Condition(lambda scope: truthy(render(scope)))
+    return Condition(lambda scope: scope.is_true(render(scope)))
 
 
 _Holds = Callable[[Scope], bool]
@@ -81,7 +81,7 @@ class _Comparisons:
         if not isinstance(parts, list | tuple):
             raise LanguageError(path, f"`{name}` is a list of comparisons and filter objects")
         found = enumerate(cast(Sequence[object], parts))
-        tests = [self._part(part, f"{path}.{name}.{index}", depth) for index, part in found]
+        tests = all_made(partial(self._part, part, f"{path}.{name}.{index}", depth) for index, part in found)
         if name == "all":
             return lambda scope: all(test(scope) for test in tests)
         if name == "any":
@@ -90,8 +90,10 @@ class _Comparisons:
 
     def _part(self, part: object, path: str, depth: int) -> _Holds:
         self._count += 1
-        if self._count > MOST_COMPARISONS:
+        if self._count == MOST_COMPARISONS + 1:
             raise LanguageError(path, f"more than {MOST_COMPARISONS} comparisons")
+        if self._count > MOST_COMPARISONS:
+            return lambda scope: False  # told once is enough
         if not isinstance(part, Mapping):
             raise LanguageError(path, "expected {field, op, value} or a filter object")
         found = cast(Mapping[str, object], part)

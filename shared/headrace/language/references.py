@@ -60,6 +60,12 @@ def _is_free(source: object) -> bool:
 
 
 def _found(node: nodes.Node) -> Iterator[Reference]:
+    if isinstance(node, nodes.For):
+        # In its body, and nowhere else of it, `loop` is Jinja's.
+        outside = (node.iter, *([] if node.test is None else [node.test]), *node.else_)
+        yield from (each for part in outside for each in _found(part))
+        yield from (each for part in node.body for each in _found(part) if each[0] != "loop")
+        return
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         # A method's name is no part of the data.
         yield from _found(node.node.node)

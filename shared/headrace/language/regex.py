@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from headrace.language import limits
+from headrace.language.errors import Misuse
+from headrace.language.kinds import HALF_A_CHARACTER, bytes_of
 
 PATTERN_LENGTH = 500
 """Characters of a pattern."""
@@ -62,16 +64,19 @@ _FAST, _SLOW = 32, 32
 
 
 def regex_match(text: str, pattern: object, spend: Spend) -> bool:
-    """Whether `pattern` (RE2 syntax) is found anywhere in `text`; raises ValueError for a bad pattern."""
+    """Whether `pattern` (RE2 syntax) is found anywhere in `text`; raises Misuse for a bad pattern."""
     found = compiled(pattern)
     spend(_cost(found, len(text)))
-    return found.search(text) is not None
+    try:
+        return found.search(text) is not None
+    except UnicodeEncodeError:
+        raise Misuse(HALF_A_CHARACTER) from None
 
 
 def regex_replace(text: str, pattern: object, new: str, spend: Spend) -> str:
     """`text` with every match replaced by `new`, in which `\\\\1` or `\\\\g<name>` stands for a group.
 
-    Raises ValueError for a bad pattern or an unknown group.
+    Raises Misuse for a bad pattern or an unknown group.
     """
     limits.bounded_product(len(new), len(text) + 1)
     found, replacement = compiled(pattern), _replacement(new)
@@ -79,23 +84,27 @@ def regex_replace(text: str, pattern: object, new: str, spend: Spend) -> str:
     parts: list[str] = []
     done = 0
     spend(_cost(found, len(text)))
-    for match in found.finditer(text):
-        parts.append(text[done : match.start()])
-        parts.extend(_expanded(match, replacement))
-        done = match.end()
-        spend(_MATCH + len(replacement) + (_cost(found, len(text) - done) if looks_far else 0))
+    try:
+        for match in found.finditer(text):
+            parts.append(text[done : match.start()])
+            parts.extend(_expanded(match, replacement))
+            done = match.end()
+            spend(_MATCH + len(replacement) + (_cost(found, len(text) - done) if looks_far else 0))
+    except UnicodeEncodeError:
+        raise Misuse(HALF_A_CHARACTER) from None
     return limits.joined([*parts, text[done:]])
 
 
 def check_pattern(pattern: object) -> None:
-    """Raises ValueError for a bad pattern."""
+    """Raises Misuse for a bad pattern."""
     compiled(pattern)
 
 
 def compiled(pattern: object) -> _Pattern:
-    """The pattern, compiled once; raises ValueError that says what is wrong with it."""
+    """The pattern, compiled once; raises Misuse that says what is wrong with it."""
     if not isinstance(pattern, str) or len(pattern) > PATTERN_LENGTH:
-        raise ValueError(f"a pattern is a text of at most {PATTERN_LENGTH} characters")
+        raise Misuse(f"a pattern is a text of at most {PATTERN_LENGTH} characters")
+    bytes_of(pattern)  # RE2 takes nothing else
     return _checked(pattern)
 
 
@@ -106,7 +115,7 @@ def _checked(pattern: str) -> _Pattern:
         return _compile(pattern, _options)
     except _error as error:
         said = cast(object, error.args[0])
-        raise ValueError(f"bad pattern: {said.decode() if isinstance(said, bytes) else said}") from None
+        raise Misuse(f"bad pattern: {said.decode() if isinstance(said, bytes) else said}") from None
 
 
 def _cost(pattern: _Pattern, length: int) -> int:
@@ -136,4 +145,4 @@ def _expanded(match: _Match, replacement: list[str | int | tuple[str]]) -> list[
             for part in replacement
         ]
     except IndexError:
-        raise ValueError("bad replacement: the pattern has no such group") from None
+        raise Misuse("bad replacement: the pattern has no such group") from None

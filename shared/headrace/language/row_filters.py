@@ -102,8 +102,8 @@ def _comparison(found: Mapping[str, object], path: str) -> Comparison:
         raise LanguageError(path, "a comparison has `field` (a column, or a dotted path into it), `op` and `value`")
     steps = tuple(field.split("."))
     check_column(steps[0], f"{path}.field")
-    if op not in ROW_OPERATORS:
-        why = "a stored row has no earlier state" if op in OPERATORS else "unknown op"
+    if not isinstance(op, str) or op not in ROW_OPERATORS:
+        why = "a stored row has no earlier state" if isinstance(op, str) and op in OPERATORS else "unknown op"
         raise LanguageError(f"{path}.op", f"{why}: a row can be filtered by {', '.join(ROW_OPERATORS)}")
     if len(items(value)) > MAX_VALUES:
         raise LanguageError(f"{path}.value", f"more than {MAX_VALUES} values")
@@ -112,7 +112,7 @@ def _comparison(found: Mapping[str, object], path: str) -> Comparison:
             check_pattern(value)
         except ValueError as error:
             raise LanguageError(f"{path}.value", str(error)) from None
-    return Comparison(steps, str(op), value)
+    return Comparison(steps, op, value)
 
 
 def check_column(name: str, path: str) -> None:

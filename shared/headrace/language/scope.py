@@ -19,6 +19,8 @@ TRIGGER_ROOTS = frozenset((
 ))  # fmt: skip
 """What an event says, and nothing of an app's configuration: whoever matches events does not have it."""
 
+_FALSE = len("false")
+
 _PER_VALUE = 2 * UNIT
 """A value inside an array or object that is gone through takes two units."""
 
@@ -73,6 +75,15 @@ class Scope:
         elif isinstance(value, list | tuple | Mapping):
             most = (WORK - self._work + 1) * UNIT
             self.work(size_of(cast(object, value), most, _PER_VALUE) // UNIT)
+
+    def is_true(self, value: object) -> bool:
+        """Whether a value counts as true, wherever that is asked: not so nothing, false, 0, what has nothing in it, and
+        text that is `false` in whatever case, or only white space. See docs/conditions.md."""
+        if not isinstance(value, str):
+            return bool(value)
+        self.go_through(value)
+        text = value.strip()
+        return text.lower() != "false" if len(text) == _FALSE else text != ""
 
     def uuid(self) -> str:
         """The next UUID of this step."""

@@ -6,10 +6,12 @@ from typing import cast
 from jinja2 import nodes
 
 from headrace.language import limits
-from headrace.language.errors import TemplateError
-from headrace.language.expressions import Compiler, Evaluate
+from headrace.language.compiling import Evaluate, shown
+from headrace.language.errors import Misuse, TemplateError, Unfit
+from headrace.language.expressions import Compiler
 from headrace.language.scope import Scope
-from headrace.language.values import MISSING, kind_of, to_text
+from headrace.language.signatures import VALUE, is_what, told
+from headrace.language.values import MISSING, to_text
 
 
 class Parts:
@@ -89,9 +91,7 @@ def _output(compiler: Compiler, node: nodes.Output) -> Write:
 
 
 def _if(compiler: Compiler, node: nodes.If) -> Write:
-    ways = [
-        (compiler.expression(cast(nodes.Expr, each.test)), _block(compiler, each.body)) for each in (node, *node.elif_)
-    ]
+    ways = [(compiler.truth(cast(nodes.Expr, each.test)), _block(compiler, each.body)) for each in (node, *node.elif_)]
     otherwise = _block(compiler, node.else_)
 
     def write(scope: Scope, parts: Parts) -> None:
@@ -118,10 +118,11 @@ def _set(compiler: Compiler, node: nodes.Assign, name: str) -> Write:
 
 def _for(compiler: Compiler, node: nodes.For) -> Write:
     over = compiler.expression(cast(nodes.Expr, node.iter))
+    path = shown(cast(nodes.Expr, node.iter))
     targets = [target.name for target in _targets(compiler, node)]
     before = compiler.parts
     compiler.local_names.append(set(targets))
-    keep = compiler.expression(cast(nodes.Expr, node.test)) if node.test else None
+    keep = compiler.truth(cast(nodes.Expr, node.test)) if node.test else None
     compiler.local_names[-1].add("loop")
     body = _block(compiler, node.body)
     compiler.local_names.pop()
@@ -130,7 +131,11 @@ def _for(compiler: Compiler, node: nodes.For) -> Write:
 
     def write(scope: Scope, parts: Parts) -> None:
         outer = scope.locals
-        items = _loop_items(scope, over(scope))
+        found = over(scope)
+        try:
+            items = _loop_items(scope, found)
+        except Misuse as error:
+            raise TemplateError(f"for: {told(error, found, {VALUE: path})}") from None
         # Each turn copies the variables, and evaluates the body at most once.
         scope.work(len(items) * (cost + len(outer)))
         if keep is not None:
@@ -169,7 +174,8 @@ def _inside(scope: Scope, outer: Mapping[str, object], targets: Sequence[str], i
         scope.locals = {**outer, targets[0]: item}
         return scope
     if not isinstance(item, list | tuple) or len(cast(list[object], item)) != len(targets):
-        raise TemplateError(f"the loop names {len(targets)} variables, but its item is {kind_of(cast(object, item))}")
+        count, told = len(targets), is_what(cast(object, item))
+        raise TemplateError(f"for: its {count} variables take an array of {count} from each item, but one {told}")
     scope.locals = {**outer, **dict(zip(targets, cast(list[object], item), strict=True))}
     return scope
 
@@ -180,7 +186,7 @@ def _loop_items(scope: Scope, value: object) -> list[object]:
     if isinstance(value, list | tuple | str | Mapping):
         scope.turn(len(cast(Sequence[object], value)))
         return list(cast(Sequence[object], value))
-    raise TemplateError(f"a loop goes over an array, found {kind_of(value)}")
+    raise Unfit("an array", value)
 
 
 def _loop_facts(index: int, count: int) -> Mapping[str, object]:

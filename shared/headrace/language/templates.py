@@ -1,13 +1,16 @@
 """Templates: a text with expressions and statements, or one expression whose value keeps its type."""
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from headrace.language import limits
-from headrace.language.errors import LanguageError, TemplateError
-from headrace.language.expressions import Compiler, Evaluate
+from headrace.language.compiling import Evaluate
+from headrace.language.errors import LanguageError, TemplateError, all_made
+from headrace.language.expressions import Compiler
 from headrace.language.scope import Scope
 from headrace.language.statements import write_text
 from headrace.language.values import MISSING, kind_of
@@ -76,8 +79,12 @@ def _compile(source: str, roots: frozenset[str], path: str) -> Template:
     return Template(source, evaluate if _cannot_grow(only) else _bounded(evaluate))
 
 
-def _cannot_grow(node: nodes.Node) -> bool:
+def _cannot_grow(node: nodes.Node | None) -> bool:
     """Whether it gives data as it came, or a boolean: no value that was made in the template."""
+    if isinstance(node, nodes.And | nodes.Or):
+        return _cannot_grow(node.left) and _cannot_grow(node.right)
+    if isinstance(node, nodes.CondExpr):
+        return _cannot_grow(node.expr1) and (node.expr2 is None or _cannot_grow(node.expr2))
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         node = node.node
     return isinstance(node, nodes.Name | nodes.Compare | nodes.Not)
@@ -112,7 +119,7 @@ Guard = Callable[[object, str], object]
 
 
 def compile_value(value: object, *, roots: frozenset[str], path: str, guard: Guard | None = None) -> Value:
-    """Compiles every string in `value`; raises LanguageError with the path of the one that is wrong.
+    """Compiles every string in `value`; raises LanguageError with the path of each that is wrong.
 
     `guard` sees what each template gives, and nothing of what is constant: it tells data from the author's own words.
     """
@@ -142,14 +149,14 @@ def _compile_value(value: object, roots: frozenset[str], path: str, guard: Guard
             return Value(lambda scope: guard(render(scope), path), False)
         return Value(render, template.constant)
     if isinstance(value, dict):
-        items = cast(dict[str, object], value).items()
-        fields = [(name, _compile_value(each, roots, f"{path}.{name}", guard)) for name, each in items]
-        if any(not field.constant for _, field in fields):
-            renders = [(name, field.render) for name, field in fields]
+        named = cast(dict[str, object], value)
+        fields = all_made(partial(_compile_value, each, roots, f"{path}.{name}", guard) for name, each in named.items())
+        if any(not field.constant for field in fields):
+            renders = [(name, field.render) for name, field in zip(named, fields, strict=True)]
             return Value(lambda scope: {name: render(scope) for name, render in renders}, False)
     elif isinstance(value, list | tuple):
         sequence = enumerate(cast(Sequence[object], value))
-        items = [_compile_value(each, roots, f"{path}.{index}", guard) for index, each in sequence]
+        items = all_made(partial(_compile_value, each, roots, f"{path}.{index}", guard) for index, each in sequence)
         if any(not item.constant for item in items):
             return Value(lambda scope: [item.render(scope) for item in items], False)
     constant: object = cast(object, value)
@@ -170,11 +177,37 @@ def _parse(source: str, path: str) -> nodes.Template:
     except TemplateSyntaxError as error:
         line = source.splitlines()[error.lineno - 1] if error.lineno <= source.count("\n") + 1 else ""
         column = max(max(line.rfind("{{"), line.rfind("{%")), 0) + 1
-        raise LanguageError(path, error.message or "syntax error", error.lineno, column) from None
+        raise LanguageError(path, _syntax_mistake(error.message or ""), error.lineno, column) from None
     except RecursionError:
         raise LanguageError(path, "nested too deeply") from None
-    except (OverflowError, ValueError) as error:
-        raise LanguageError(path, f"cannot be read: {type(error).__name__}") from None
+    except (OverflowError, ValueError):
+        raise LanguageError(path, "cannot be read: a number in it is too long") from None
+
+
+_SYNTAX = (
+    (r"innermost block that needs to be closed is '(\w+)'", "`{{% {0} %}}` is opened and not closed"),
+    (r"unknown tag '(end\w+|else|elif)'", "`{{% {0} %}}` belongs to nothing that is open here"),
+    (r"unknown tag '(\w+)'", "unknown statement `{0}`"),
+    (r"^Expected an expression, got '(.*)'", "an expression is missing before `{0}`"),
+    (r"^expected token '(}}|%})', got '(.*)'", "expected an operator or `{0}`, found `{1}`"),
+    (r"^expected token '(.*)', got '(.*)'", "expected `{0}`, found `{1}`"),
+    (r"(?i)^unexpected '?end of template", "the template ends too early; is a `}}}}` missing?"),
+    (r"^unexpected char (?:'(.)'|\"(.)\")", "`{0}{1}` has no meaning here; a quote may be opened and not closed"),
+    (r"^unexpected '(.)', expected '(.)'", "expected `{1}`, found `{0}`"),
+    (r"^unexpected '(.*)'", "`{0}` cannot stand here"),
+    (r"^Missing end of comment", "`{{#` is opened and not closed"),
+    (r"^Missing end of raw", "`{{% raw %}}` is opened and not closed"),
+)  # fmt: skip
+"""Jinja's complaints, and ours."""
+
+
+def _syntax_mistake(message: str) -> str:
+    message = message.replace("end of print statement", "}}").replace("end of statement block", "%}")
+    for pattern, ours in _SYNTAX:
+        found = re.search(pattern, message)
+        if found is not None:
+            return ours.format(*(each or "" for each in found.groups()))
+    return f"no template: {message}"
 
 
 def _check_brackets(source: str, path: str) -> None:

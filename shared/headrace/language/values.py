@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from typing import cast
 from uuid import UUID
 
@@ -58,13 +58,6 @@ _INDEX_DIGITS = 9
 _TIME_PARTS = frozenset(("year", "month", "day", "hour", "minute", "second", "microsecond"))
 
 
-def truthy(value: object) -> bool:
-    """What counts as true where a condition is asked for: as in Python, but the texts "false" and "" are not."""
-    if isinstance(value, str):
-        return value.strip().lower() not in ("", "false")
-    return bool(value)
-
-
 def to_text(value: object) -> str:
     """A value inside a text: nothing for what is empty, JSON for booleans, objects and arrays."""
     if type(value) is str:
@@ -94,7 +87,17 @@ def to_json(value: object, indent: bool = False) -> str:
     try:
         return bounded(orjson.dumps(value, default=_plain, option=options).decode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise TemplateError(f"not representable as JSON: {error}") from None
+        why = next((why for word, why in _NO_JSON.items() if word in str(error)), "it holds what is no data")
+        raise TemplateError(f"this cannot be written as JSON: {why}") from None
+
+
+_NO_JSON = {
+    "Recursion": "its arrays and objects are nested too deeply",
+    "recursion": "its arrays and objects are nested too deeply",
+    "Integer": "a whole number in it has more than 64 bits",
+    "UTF-8": "a text in it holds half a character (a lone surrogate)",
+}
+"""By a word of what the writer of JSON says."""
 
 
 _LEAST_JSON = 2
@@ -169,8 +172,12 @@ def comparable(left: object, right: object) -> tuple[object, object] | None:
     return None
 
 
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
 def _quiet(value: object) -> object:
-    """A decimal that is no number, as the float that is none: comparing with the former raises."""
+    """A decimal that is no number, as the float that is none: with the former equality raises."""
     return nan if isinstance(value, Decimal) and value.is_nan() else value
 
 
@@ -231,7 +238,7 @@ def _ordering(compare: Callable[[int, int], bool]) -> Callable[[object, object],
         if type(left) in _FAST and type(right) in _FAST:
             return plain(left, right)
         pair = comparable(left, right)
-        if pair is None or kind_of(pair[0]) not in ("number", "text", "time"):
+        if pair is None or kind_of(pair[0]) not in ("number", "text", "time") or any(map(_is_no_number, pair)):
             return False
         return plain(*pair)
 

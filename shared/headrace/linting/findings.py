@@ -29,13 +29,18 @@ RULES: Mapping[str, Rule] = {
     "unknown-output": Rule("error", "a template names an output that the step does not have"),
     "not-before": Rule("error", "a template names a step that is not done before this one"),
     "other-branch": Rule("error", "a template names a step of another branch, or of a list done beside this one"),
+    "outside-loop": Rule("error", "a template outside of any loop names `loop`, `item` or `item_index`"),
+    "unknown-member": Rule("error", "a template names what the automation's trigger does not hold"),
     "unreachable-branch": Rule("warning", "a branch that is never taken: its condition, or one before it, is constant"),
     "unreachable-step": Rule("warning", "a step that is never done: the run ends before it, or its condition is false"),
     "unbounded-loop": Rule("warning", "a loop in which the data alone decide how many calls are made to others"),
     "plain-secret": Rule("error", "a credential in plain text"),
+    "unknown-automation": Rule("warning", "a call to an automation that none of several files defines"),
+    "not-callable": Rule("error", "a call to an automation that has another trigger than a manual one"),
     "cycle": Rule("error", "automations that start each other without end (a warning where a condition may end it)"),
     "unkeyed-call": Rule("warning", "a call that may be made twice, to a receiver that may not know it again"),
     "no-journal": Rule("warning", "a waiting step of another package, made anew each time, as nothing is journaled"),
+    "cannot-park": Rule("warning", "a step that parks the run, which this version cannot do yet"),
     "constant-key": Rule("error", "the same Idempotency-Key for every run: all calls but the first may be dropped"),
 }
 """By id, as findings name them."""

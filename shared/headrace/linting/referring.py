@@ -36,6 +36,23 @@ def referring(automation: Automation, table: StepTable) -> Iterator[Finding]:
                 yield from _judged(automation, use, names[root], table)
 
 
+def outside_loops(automation: Automation) -> Iterator[Finding]:
+    """What only a loop knows, named where there is none."""
+    for use in (use for located in located_steps(automation) for use in uses(located)):
+        if use.parts[0] in _OF_A_LOOP and not use.is_inside and not _is_in_loop(use.located):
+            remedy = "move the step into a loop, or name what it means another way"
+            told = "there is no loop around this: the value is always empty"
+            yield _finding("outside-loop", automation, use, told, remedy)
+
+
+_OF_A_LOOP = ("loop", "item", "item_index")
+
+
+def _is_in_loop(located: Located) -> bool:
+    arounds = (turn.around for turn in located.way)
+    return any(around is not None and isinstance(around.step, LoopStep) for around in arounds)
+
+
 _Names = Mapping[str, list[Located]]
 
 

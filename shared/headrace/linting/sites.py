@@ -63,6 +63,12 @@ def _located(
             yield from _located(children, f"{found.path}.{inside}", found, number, found.way)
 
 
+def trigger_uses(automation: Automation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """All references of what decides on an event before there is a run, with their paths."""
+    yield from _in_condition(automation.trigger.when, "trigger.when")
+    yield from _in_value(automation.ordering_key, "ordering_key")
+
+
 def uses(located: Located) -> Iterator[Use]:
     """All references of one step, without those of the steps inside of it."""
     for path, source, kind in _sources(located.step):

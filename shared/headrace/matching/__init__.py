@@ -1,6 +1,6 @@
 """An event to the automations it triggers. No I/O."""
 
-from headrace.matching.index import Definition, Index, compile_definition
+from headrace.matching.index import Definition, Index, compile_definition, refusals
 from headrace.matching.matcher import (
     Match,
     MatchError,
@@ -24,4 +24,5 @@ __all__ = [
     "match_start",
     "match_tick",
     "match_webhook",
+    "refusals",
 ]

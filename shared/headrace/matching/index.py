@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headrace.contracts.automation import (
+    Automation,
     AutomationTrigger,
     EventTrigger,
     LiveAutomation,
     RowTrigger,
     WebhookTrigger,
 )
-from headrace.language import TRIGGER_ROOTS, Condition, Template, compile_condition, compile_template
+from headrace.language import (
+    TRIGGER_ROOTS,
+    Condition,
+    LanguageError,
+    Template,
+    compile_condition,
+    compile_template,
+)
 
 WILDCARD = "*"
 
@@ -28,15 +36,31 @@ class Definition:
 def compile_definition(live: LiveAutomation) -> Definition:
     """Compiles the trigger; raises LanguageError."""
     document, trigger = live.document, live.document.trigger
-    key = document.ordering_key
     return Definition(
         live=live,
-        when=None
-        if trigger.when is None
-        else compile_condition(trigger.when, roots=TRIGGER_ROOTS, path="trigger.when"),
-        ordering_key=None if key is None else compile_template(key, roots=TRIGGER_ROOTS, path="ordering_key"),
+        when=_when(document),
+        ordering_key=_ordering_key(document),
         only_if_changed=frozenset(trigger.only_if_changed) if isinstance(trigger, RowTrigger) else frozenset(),
     )
+
+
+def refusals(document: Automation) -> Iterator[LanguageError]:
+    """All mistakes for which `compile_definition` would raise one."""
+    for compiled in (_when, _ordering_key):
+        try:
+            compiled(document)
+        except LanguageError as error:
+            yield from (error, *error.others)
+
+
+def _when(document: Automation) -> Condition | None:
+    source = document.trigger.when
+    return None if source is None else compile_condition(source, roots=TRIGGER_ROOTS, path="trigger.when")
+
+
+def _ordering_key(document: Automation) -> Template | None:
+    source = document.ordering_key
+    return None if source is None else compile_template(source, roots=TRIGGER_ROOTS, path="ordering_key")
 
 
 _Key = tuple[str, str, str]

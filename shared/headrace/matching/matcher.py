@@ -7,7 +7,7 @@ from typing import NamedTuple
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import ROW_TYPES, Event, Location, format_time
 from headrace.contracts.jobs import JOB_FORMAT, run_id
-from headrace.contracts.reserved import CALLED, End, Start
+from headrace.contracts.reserved import CALLED, End, Start, fired_by_end
 from headrace.contracts.rows import RowChange
 from headrace.contracts.ticks import Tick
 from headrace.contracts.webhooks import WebhookRequest
@@ -26,7 +26,8 @@ class Match(NamedTuple):
 
 
 class MatchError(NamedTuple):
-    """An automation of which nobody can say whether it fires, or in which order: its template failed on this event."""
+    """An automation that has no run, though it may be meant: its template failed on this event, so that nobody can say
+    whether it fires or in which order; or the chain of runs that led here is too long."""
 
     definition: Definition
     type: str
@@ -126,7 +127,6 @@ def match_start(index: Index, event: Event, start: Start, record_key: str, locat
 
 def match_end(index: Index, event: Event, end: End, record_key: str, location: Location) -> Found:
     """What the end of another automation's run triggers."""
-    types = ["automation.finished"] if end.status in _WELL else ["automation.finished", "automation.failed"]
     trigger: dict[str, object] = {
         "type": "",
         "data": end.model_dump(),
@@ -135,15 +135,11 @@ def match_end(index: Index, event: Event, end: End, record_key: str, location: L
     }
     return [
         each
-        for type in types
+        for type in fired_by_end(end.status)
         for each in _fire(
             index.for_end(event.app, end.automation, type), event, type, {**trigger, "type": type}, record_key, location
         )
     ]
-
-
-_WELL = frozenset(("success", "stopped"))
-"""Ends of a run that are no failure."""
 
 
 def _event_facts(event: Event) -> dict[str, object]:
@@ -219,6 +215,7 @@ def _job(
         "key": key,
         "priority": document.priority,
         "replay": event.replay,
+        "chain": event.chain,
         "trigger": trigger,
         "cause": cause,
     }

@@ -199,7 +199,8 @@ def _told(name: str, *, reads: bool) -> Generator[None]:
     try:
         yield
     except ServerSelectionTimeoutError:
-        raise StepError("connection", told + "MongoDB cannot be reached", retryable=True) from None
+        unreachable = told + "MongoDB cannot be reached"
+        raise StepError("connection", unreachable, retryable=True, nothing_done=True) from None
     except ExecutionTimeout:
         raise StepError("timeout", told + "the operation took too long and was ended", retryable=True) from None
     except (AutoReconnect, WriteConcernError) as error:

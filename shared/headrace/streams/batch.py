@@ -52,11 +52,6 @@ class BatchProcessor:
         """Whether it has joined its group and got partitions at least once."""
         return self._intake.joined.is_set()
 
-    @property
-    def stopping(self) -> threading.Event:
-        """Set once `stop` was called."""
-        return self._stop
-
     def stalled_s(self) -> float:
         """Seconds since the poll loop or the handler last made progress: liveness is progress."""
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """Test cases beside an automation: what they expect, compared with what came of the event."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -12,6 +12,7 @@ import orjson
 from headrace.contracts.automation import Automation, Expectation, TestCase, walk
 from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import StepCrashed
+from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.plain import dumps
 from headrace.engine.stubs import StubError
 from headrace.trials.events import BadTrialEvent, NotFired
@@ -43,10 +44,12 @@ class CaseResult:
     seconds: float = 0.0
 
 
-def try_case(automation: Automation, case: TestCase) -> CaseResult:
-    """Tries one case; what is wrong with the case itself is a difference as well."""
+def try_case(
+    automation: Automation, case: TestCase, apps: Callable[[str], AppConfig] = nothing_configured
+) -> CaseResult:
+    """Tries one case with what is configured for its app; what is wrong with the case itself is a difference too."""
     try:
-        tried = try_automation(automation, Trial(case.event, case.stubs), CASE_TIME)
+        tried = try_automation(automation, Trial(case.event, case.stubs, apps=apps), CASE_TIME)
     except (BadTrialEvent, StubError) as error:
         return CaseResult(automation.id, case, (Difference("the case", "a case that can be tried", str(error)),), None)
     except StepCrashed as error:

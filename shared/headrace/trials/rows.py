@@ -29,7 +29,7 @@ RESERVED_APP = "system"
 _ORDER = ("nothing", "number", "text", "object", "array", "boolean", "time")
 """How values of different types sort in the real store."""
 
-_Row = Mapping[str, object]
+Row = Mapping[str, object]
 
 
 class WrittenRow(NamedTuple):
@@ -37,7 +37,7 @@ class WrittenRow(NamedTuple):
 
     table: str
     id: str
-    row: _Row
+    row: Row
     change: Literal["created", "updated", "deleted"] = "created"
 
 
@@ -47,7 +47,7 @@ class MemoryRows:
     def __init__(self) -> None:
         self.written: list[WrittenRow] = []
         self._origins: dict[tuple[str, str, str], str] = {}
-        self._rows: dict[tuple[str, str, str], _Row] = {}
+        self._rows: dict[tuple[str, str, str], Row] = {}
 
     async def apply(self, effect: RowEffect[OutcomeT]) -> OutcomeT:
         """Does `effect`; raises RowConflict, RowMissing and RowRefused as the real store does."""
@@ -59,7 +59,7 @@ class MemoryRows:
             return cast(OutcomeT, self._delete(effect))
         raise TypeError(f"{type(effect).__name__} is no effect on a row")
 
-    async def get(self, app: str, table: str, row_id: str) -> _Row | None:
+    async def get(self, app: str, table: str, row_id: str) -> Row | None:
         """The row, None where there is none."""
         return self._rows.get((app, table, row_id))
 
@@ -101,15 +101,15 @@ class MemoryRows:
             self.written.append(WrittenRow(delete.table, delete.row_id, row, "deleted"))
         return RowDeleted(row is not None)
 
-    def _keep(self, place: tuple[str, str, str], row: _Row, change: Literal["created", "updated"]) -> _Row:
+    def _keep(self, place: tuple[str, str, str], row: Row, change: Literal["created", "updated"]) -> Row:
         # What is kept is a copy, as JSON has it: later changes of the run's values are none of the row's.
-        kept: _Row = orjson.loads(dumps(row))
+        kept: Row = orjson.loads(dumps(row))
         self._rows[place] = kept
         self.written.append(WrittenRow(place[1], place[2], kept, change))
         return kept
 
 
-def _id(row: _Row) -> str:
+def _id(row: Row) -> str:
     return str(row["_id"])
 
 

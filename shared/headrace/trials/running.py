@@ -1,8 +1,8 @@
 """One automation, one event: through the matcher and the engine, with nothing outside of this process."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
 
@@ -23,10 +23,15 @@ from headrace.engine import (
     compile_plan,
     encode_record,
 )
+from headrace.engine.apps import AppConfig, nothing_configured
+from headrace.engine.masking import Mask
+from headrace.engine.plain import dumps
 from headrace.engine.run import Started
+from headrace.engine.sql.pools import SqlPools
 from headrace.engine.stubs import NOT_ALLOWED, JumpingClock, with_stubs, within_the_run
+from headrace.storage import AppDatabases
 from headrace.trials.events import Fired, NotFired, fire
-from headrace.trials.rows import MemoryRows, WrittenRow
+from headrace.trials.rows import MemoryRows, Row, WrittenRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,15 @@ class Trial:
     allow_effects: bool = False
     allow_private_hosts: bool = False
     """With `allow_effects`: whether loopback and private addresses may be called."""
+    apps: Callable[[str], AppConfig] = nothing_configured
+    """What is configured for an app: templates see it as in a service, and its connections are reached with
+    `allow_effects`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of it. `record` is the run's, as it would be stored; `published` and `rows` what would be real."""
+    """What came of it, to be shown: the app's secrets are masked. `record` is the run's, as it would be stored;
+    `published` and `rows` are what would be real."""
 
     plan: Plan
     started: Started
@@ -74,21 +83,40 @@ def try_automation(automation: Automation, trial: Trial, at: datetime) -> Tried 
 
 
 async def _run(plan: Plan, fired: Fired, trial: Trial) -> Tried:
-    rows, http = MemoryRows(), AioHttpTransport() if trial.allow_effects else None
-    scripts = ScriptPool()
+    rows, scripts = MemoryRows(), ScriptPool()
     ports = Ports(
         rows=rows,
-        http=http or _NoHttp(),
+        http=_NoHttp(),
         clock=JumpingClock(fired.started.job_time),
         allow_private_hosts=trial.allow_private_hosts,
         scripts=scripts,
+        apps=trial.apps,
     )
+    closes: list[Callable[[], Awaitable[None]]] = [scripts.close]
+    if trial.allow_effects:
+        http, sql, mongodb = AioHttpTransport(), SqlPools(), AppDatabases()
+        ports = replace(ports, http=http, sql=sql, mongodb=mongodb)
+        closes += (http.close, sql.close, mongodb.close)
     try:
         outcome = await Orchestrator(ports).execute(plan, fired.started)
     finally:
-        await scripts.close()
-        if http is not None:
-            await http.close()
+        for close in closes:
+            await close()
     # As it would be stored: values are plain and bounded, times are text.
     record = cast(RunRecord, orjson.loads(encode_record(outcome.record)))
-    return Tried(plan, fired.started, record, outcome.publications, rows.written)
+    mask = trial.apps(plan.automation.app).mask
+    published = [_masked(mask, each) for each in outcome.publications]
+    written = [row._replace(id=mask.text(row.id), row=cast(Row, mask.value(row.row))) for row in rows.written]
+    return Tried(plan, fired.started, record, published, written)
+
+
+def _masked(mask: Mask, publication: Publication) -> Publication:
+    def text(value: bytes) -> bytes:
+        return mask.text(value.decode(errors="replace")).encode()
+
+    return Publication(
+        publication.topic,
+        None if publication.key is None else text(publication.key),
+        dumps(mask.value(orjson.loads(publication.value))),
+        [(name, text(value)) for name, value in publication.headers],
+    )

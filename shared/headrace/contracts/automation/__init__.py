@@ -6,6 +6,7 @@ Templates and conditions stay text here; `headrace.engine` and `headrace.matchin
 from headrace.contracts.automation.document import Automation, Expectation, LiveAutomation, TestCase, parse_automation
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.mistakes import DocumentError, Mistake
+from headrace.contracts.automation.sound import Sound, sound_parts
 from headrace.contracts.automation.steps import (
     Branch,
     BranchStep,
@@ -65,6 +66,7 @@ __all__ = [
     "Retry",
     "RowTrigger",
     "SetStep",
+    "Sound",
     "Step",
     "StopStep",
     "TestCase",
@@ -75,5 +77,6 @@ __all__ = [
     "inner",
     "kind_of",
     "parse_automation",
+    "sound_parts",
     "walk",
 ]

@@ -1,21 +1,19 @@
 """The whole document: what an author writes, and what `apply` saves."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic import Field as field
 
 from headrace.contracts.automation.fields import Field, Fields
+from headrace.contracts.automation.kept import too_deep, unkeepable
 from headrace.contracts.automation.mistakes import DocumentError, mistakes_of
-from headrace.contracts.automation.steps import OnError, Step, walk
+from headrace.contracts.automation.raw import disagreements
+from headrace.contracts.automation.steps import OnError, Step
 from headrace.contracts.automation.triggers import Trigger
 from headrace.contracts.automation.values import Duration, Name, Part
 from headrace.contracts.jobs import Priority
 from headrace.contracts.runs import RunStatus
-
-MAX_DEPTH = 100
-"""Levels of a document, as MongoDB documents its own limit; a branch takes four, so that 24 may be in each other."""
 
 
 class Expectation(Part):
@@ -69,21 +67,6 @@ class Automation(Part):
         """`app/name`: the automation's id in topics and collections."""
         return f"{self.app}/{self.name}"
 
-    @model_validator(mode="after")
-    def _ids_are_unique(self) -> "Automation":
-        seen: set[str] = set()
-        for step in walk(self.steps):
-            if step.id in seen:
-                raise ValueError(f"two steps have the id {step.id!r}; ids are unique in the whole automation")
-            seen.add(step.id)
-        return self
-
-    @model_validator(mode="after")
-    def _fields_have_a_caller(self) -> "Automation":
-        if self.fields and self.trigger.type != "manual":
-            raise ValueError("`fields` are the inputs of a manual trigger; this one has another")
-        return self
-
 
 class LiveAutomation(Part):
     """An automation's live version and state on the compacted topic; a reader ignores a lower revision."""
@@ -99,28 +82,19 @@ class LiveAutomation(Part):
 
 def parse_automation(document: object) -> Automation:
     """The automation in a parsed YAML or JSON document; raises DocumentError with every mistake's path."""
-    if _is_deeper(document, MAX_DEPTH):
-        raise DocumentError(f"the document is nested deeper than {MAX_DEPTH} levels")
+    deep = too_deep(document)
+    if deep is not None:
+        raise DocumentError(deep)
+    mistakes = [*unkeepable(document), *disagreements(document)]
     try:
-        return Automation.model_validate(document)
+        automation = Automation.model_validate(document)
     except ValidationError as error:
-        raise DocumentError(*mistakes_of(error, *DOCUMENT_PARTS)) from None
+        known = {each.path for each in mistakes}
+        shape = mistakes_of(error, document, *DOCUMENT_PARTS)
+        raise DocumentError(*mistakes, *(each for each in shape if each.path not in known)) from None
+    if mistakes:
+        raise DocumentError(*mistakes)
+    return automation
 
 
 DOCUMENT_PARTS: tuple[type[BaseModel], ...] = (Automation, Field, TestCase, Expectation)
-
-
-def _is_deeper(document: object, most: int) -> bool:
-    level = [document]
-    for _ in range(most):
-        # Each object once: YAML's aliases may put one into many places, or into itself.
-        level = list({id(item): item for holder in level for item in _items(holder)}.values())
-        if not level:
-            return False
-    return True
-
-
-def _items(holder: object) -> Iterable[object]:
-    if isinstance(holder, dict):
-        return cast(dict[object, object], holder).values()
-    return cast(Iterable[object], holder) if isinstance(holder, list | tuple) else ()

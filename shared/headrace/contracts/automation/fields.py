@@ -1,7 +1,7 @@
 """The typed inputs of an automation that people, or other automations, start."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator
 
@@ -20,7 +20,11 @@ class Field(Part):
 
 
 def _short(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"type": value}
+    if isinstance(value, Mapping | Field):
+        return cast(object, value)
+    raise ValueError("expected a type such as text, or an object with `type`, `required`, `default`, `description`")
 
 
 Fields = Mapping[str, Annotated[Field, BeforeValidator(_short, json_schema_input_type=FieldType | Field)]]

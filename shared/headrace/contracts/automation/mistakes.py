@@ -1,21 +1,23 @@
 """What is wrong with a document, said so that its author can mend it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from headrace.contracts.automation.steps import KINDS, STEP_PARTS
 from headrace.contracts.automation.triggers import TRIGGER_TYPES, TRIGGERS
-from headrace.contracts.validation import dotted
+from headrace.contracts.validation import dotted, said, written
 
 
 class Mistake(NamedTuple):
-    """Where (`steps.0.with.url`; "" is the document as a whole) and what."""
+    """Where (`steps.0.with.url`; "" is the document as a whole) and what; `first` is a path the message refers to."""
 
     path: str
     message: str
+    first: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
@@ -29,23 +31,37 @@ class DocumentError(ValueError):
         super().__init__("; ".join(map(str, self.mistakes)))
 
 
-def mistakes_of(error: ValidationError, *parts: type[BaseModel]) -> Iterator[Mistake]:
-    """pydantic's complaints about a document whose outermost models are `parts`."""
+def mistakes_of(error: ValidationError, document: object, *parts: type[BaseModel]) -> Iterator[Mistake]:
+    """pydantic's complaints about `document`, whose outermost models are `parts`."""
     found = error.errors(include_url=False)
     for mistake in found:
         inner = any(other["loc"][: len(mistake["loc"])] == mistake["loc"] for other in found if other is not mistake)
         if inner and mistake["type"] == "too_short":
             continue  # pydantic counts the items that were valid; the mistakes inside say what is wrong
-        location = _without_tags(mistake["loc"])
-        message = mistake["msg"].removeprefix("Value error, ")
-        if mistake["type"] == "extra_forbidden":
-            message = "unknown name" + _suggestion(str(location[-1]), parts)
-        elif mistake["type"] == "step_kind":
-            message += _about_kinds(mistake["input"])
-        elif mistake["type"] == "union_tag_invalid" and location == ["trigger"]:
-            given = str(mistake.get("ctx", {}).get("tag"))
-            message = f"unknown trigger type {given[:64]!r}; {_nearest(given, TRIGGER_TYPES)}"
-        yield Mistake(dotted(location), message)
+        location = written(mistake, _without_tags(mistake["loc"]), document)
+        yield Mistake(dotted(location) if location else "", _message(mistake, location, parts))
+
+
+def _message(mistake: ErrorDetails, location: Sequence[int | str], parts: Sequence[type[BaseModel]]) -> str:
+    type, given, message = mistake["type"], mistake["input"], said(mistake)
+    if not location:
+        return "expected an automation: an object with name, app, trigger and steps"
+    if type == "extra_forbidden":
+        return "unknown name" + _suggestion(str(location[-1]), parts)
+    if type == "step_kind":
+        return message + _about_kinds(given)
+    if type == "union_tag_invalid" and location == ["trigger"]:
+        tag = str(mistake.get("ctx", {}).get("tag"))
+        return f"unknown trigger type {tag[:64]!r}; {_nearest(tag, TRIGGER_TYPES)}"
+    if type == "union_tag_not_found" and location == ["trigger"]:
+        return f"a trigger has a `type`: {', '.join(TRIGGER_TYPES)}"
+    if type == "literal_error" and isinstance(given, str):
+        expected = str(mistake.get("ctx", {}).get("expected"))
+        close = get_close_matches(given, [each.strip("'") for each in expected.replace(" or ", ", ").split(", ")], n=1)
+        return message + (f"; did you mean `{close[0]}`?" if close else "")
+    if message.startswith("expected text") and isinstance(given, int | float):
+        return f"{message}; quote the number" if not isinstance(given, bool) else f"{message}; quote the word"
+    return message
 
 
 def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
@@ -65,9 +81,9 @@ _TAG = "\0tag"
 
 
 def _about_kinds(step: object) -> str:
-    if not isinstance(step, dict):
-        return ""
-    names = [str(name) for name in cast(dict[object, object], step)]
+    if not isinstance(step, Mapping):
+        return "; this is no object"
+    names = [str(name) for name in cast("Mapping[object, object]", step)]
     kinds = [name for name in names if name in KINDS]
     if kinds:
         return f"; this one has {' and '.join(kinds)}"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from headrace.contracts.automation.values import ConditionSource, Duration, Name, Part, StepId
+from headrace.contracts.validation import Said
 
 MAX_ITERATIONS = 200
 """Of a loop: the cap that users of its predecessor know."""
@@ -109,8 +110,6 @@ class BranchStep(_StepPart):
     def _else_is_last(self) -> "BranchStep":
         if any(branch.else_ for branch in self.branch[:-1]):
             raise ValueError("`else: true` marks the last branch")
-        if _has_twice([branch.name for branch in self.branch]):
-            raise ValueError("two branches have the same name")
         return self
 
 
@@ -122,7 +121,7 @@ class Loop(Part):
     `break_if` is looked at after each: the loop ends well. The steps' results of the last `keep` items stay whole.
     """
 
-    over: str | list[object]
+    over: Annotated[str | list[object], Said("expected a list, or a template that gives one")]
     max: Annotated[int, Field(ge=1, le=MAX_ITERATIONS)] = MAX_ITERATIONS
     option: Literal["array", "string"] | None = None
     failure: ConditionSource | None = None
@@ -157,17 +156,13 @@ class ParallelStep(_StepPart):
 
     parallel: Annotated[tuple[Strand, ...], Field(min_length=1, max_length=MAX_CONCURRENCY)]
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> "ParallelStep":
-        if _has_twice([strand.name for strand in self.parallel]):
-            raise ValueError("two lists have the same name")
-        return self
-
 
 class Delay(Part):
     """`for` a duration or `until` a time; either may be a template."""
 
-    for_: str | float | None = Field(default=None, alias="for")
+    for_: Annotated[
+        str | float | None, Said("expected a duration such as 500ms, 30s, 10m, 2h or 1d, or a template that gives one")
+    ] = Field(default=None, alias="for")
     until: str | None = None
 
     @model_validator(mode="after")
@@ -266,7 +261,3 @@ def walk(steps: Sequence[Step]) -> Iterator[Step]:
         yield step
         for _, children in inner(step):
             yield from walk(children)
-
-
-def _has_twice(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)

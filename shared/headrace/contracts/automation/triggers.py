@@ -5,7 +5,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from headrace.contracts.automation.schedules import check_schedule
 from headrace.contracts.automation.values import ConditionSource, Name, Part
+from headrace.contracts.validation import Said
 
 
 class RowTrigger(Part):
@@ -42,13 +44,19 @@ def _zone(name: str) -> str:
 
 
 class CronTrigger(Part):
-    """Fires at the times of `schedule` (five fields, six with seconds, or `@every 5m`) in `timezone`.
+    """Fires at the times of `schedule` (five fields, six with seconds first, `@daily`, `@every 5m`) in `timezone`.
 
     `missed` says what becomes of times at which nothing could fire: none of them, the last, or all.
     """
 
     type: Literal["cron"]
-    schedule: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(@every \S+|@\w+|\S+( \S+){4,5})$")]
+    schedule: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1),
+        AfterValidator(check_schedule),
+        # For editors; what is wrong is said by `check_schedule`.
+        Field(json_schema_extra={"pattern": r"^\s*(@\w+|@every\s+\S+|\S+(\s+\S+){4,5})\s*$"}),
+    ]
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     missed: Literal["skip", "run_once", "run_all"] = "run_once"
     when: ConditionSource | None = None
@@ -65,7 +73,11 @@ class AutomationTrigger(Part):
     """Fires when a run of `automation` (of the same app; `*` for any) has ended: at all, or other than well."""
 
     type: Literal["automation.finished", "automation.failed"]
-    automation: Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]{1,64}|\*)$")]
+    automation: Annotated[
+        str,
+        StringConstraints(pattern=r"^([a-z0-9_-]{1,64}|\*)$"),
+        Said("expected the name of an automation, or * for any"),
+    ]
     when: ConditionSource | None = None
 
 

@@ -5,9 +5,22 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
-StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
-ConditionSource = str | bool | dict[str, object]
+from headrace.contracts.validation import Said
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$"),
+    Said("expected text: 1 to 64 of a-z, 0-9, _ and -"),
+]
+StepId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"),
+    Said("expected text: a letter or _, then at most 63 letters, digits, _ and -"),
+]
+ConditionSource = Annotated[
+    str | bool | dict[str, object],
+    Said('expected a condition: text such as "{{ row.total > 5 }}", true, false, or a filter object'),
+]
 """A template's text, or a filter object."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -30,8 +43,20 @@ def seconds(text: object) -> object:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def delay_seconds(value: object) -> float:
+    """The seconds of a delay: a duration from nothing to 30 days. Raises ValueError for anything else."""
+    found = seconds(value)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= LONGEST_S:
+        raise ValueError("expected a duration of at most 30d, such as 10m")
+    return float(found)
+
+
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
-Duration = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
+Duration = Annotated[
+    _Seconds,
+    BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText),
+    Said("expected a duration such as 500ms, 30s, 10m, 2h or 1d, of at most 30d"),
+]
 
 
 class Part(BaseModel):

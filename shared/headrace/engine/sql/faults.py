@@ -9,16 +9,43 @@ from asyncmy.errors import MySQLError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headrace.engine.errors import StepError
+from headrace.engine.ports import SqlStatement
 
 _MYSQL = {
-    1062: "23", 1048: "23", 1451: "23", 1452: "23", 3819: "23",
-    1064: "42", 1054: "42", 1146: "42", 1142: "42", 1044: "42", 1305: "42",
-    1205: "40", 1213: "40", 1792: "25", 3024: "57", 1264: "22", 1366: "22", 1406: "22",
+    1364: "23", 3819: "23",
+    1265: "22", 1366: "22", 1411: "22", 1153: "22",
+    1005: "42", 1045: "42", 1051: "42", 1111: "42", 1148: "42", 3948: "42", 4166: "42",
+    1020: "40", 1205: "40", 1213: "40",
+    1290: "25", 1836: "25",
+    1317: "57", 1969: "57", 3024: "57",
 }  # fmt: skip
-"""MySQL's numbers by the SQL standard's classes: its own SQLSTATE is often HY000."""
+"""MySQL's and MariaDB's numbers by the SQL standard's classes, where the SQLSTATE that comes with them says nothing
+(HY000) or something else."""
+
+_NOT_ACCEPTED = (1044, 1045, 1049)
+"""MySQL's numbers for a user, a password or a database that a connection asks for in vain."""
+
+_MYSQL_QUOTES_STATEMENTS_ONLY = frozenset((1051, 1054, 1146, 1305))
+"""Errors whose text names a table, column or function. The driver writes parameters into the statement, so that others
+may quote their values."""
+
+_CLASSES = {"IntegrityError": "23", "DataError": "22", "ProgrammingError": "42"}
+"""Of an error with a code that says nothing, what its driver's class says."""
 
 _SQLITE = {"SQLITE_CONSTRAINT": "23", "SQLITE_BUSY": "40", "SQLITE_LOCKED": "40", "SQLITE_READONLY": "25",
-           "SQLITE_MISMATCH": "22", "SQLITE_ERROR": "42", "SQLITE_INTERRUPT": "57"}  # fmt: skip
+           "SQLITE_MISMATCH": "22", "SQLITE_TOOBIG": "22", "SQLITE_ERROR": "42", "SQLITE_INTERRUPT": "57"}  # fmt: skip
+
+_STATES = {"55P03": "40", "57P01": "08", "57P02": "08", "57P03": "08", "70100": "57"}
+"""SQLSTATEs that mean another class than their own."""
+
+_OF_STATEMENTS = frozenset(("21", "42"))
+"""Classes that speak of the statement: its cardinality, its syntax, names and access rights."""
+
+_COMPLETION_UNKNOWN = "40003"
+"""The one rollback of which nobody knows whether it is one."""
+
+_DATATYPE_MISMATCH = "42804"
+"""PostgreSQL's: a column is given another type. Its text names types only."""
 
 
 FAULTS: tuple[type[Exception], ...] = (
@@ -28,29 +55,34 @@ FAULTS: tuple[type[Exception], ...] = (
 """What executing and fetching raise; while rows are fetched SQLAlchemy lets the drivers' own errors pass."""
 
 
-def fault(error: Exception, name: str, *, reads: bool) -> StepError:
+def fault(error: Exception, name: str, statement: SqlStatement) -> StepError:
     """The step's error for one of FAULTS, after `name`, the connection, stood."""
+    reads = statement.reads
     if isinstance(error, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return lost(name, reads=reads)
     if isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError):
         told = "the statement and its binds do not go together"
         return StepError("bad_statement", f"connection {name}: {told} ({type(error).__name__})")
     code, kind = _code(error), _kind(error)
+    if code == _DATATYPE_MISMATCH and statement.parameters:
+        kind = "22"
     told = f"connection {name}: the database "
     match kind:
         case "23":
             return StepError("constraint", told + f"refused the rows: a constraint is violated ({code})")
         case "40":
-            return StepError("conflict", told + f"undid the statement for another's sake ({code})", retryable=True)
+            if code == _COMPLETION_UNKNOWN:
+                return lost(name, reads=reads)
+            why = f"undid the statement for another's sake ({code})"
+            return StepError("conflict", told + why, retryable=True, nothing_done=True)
         case "25":
-            way_out = "it runs read-only; a SELECT whose functions write needs `writes: true`"
-            return StepError(
-                "read_only", told + f"refused a statement that writes: {way_out}, if the connection allows"
-            )
+            return read_only(name)
         case "22":
-            return StepError("bad_value", told + f"cannot take a parameter's value ({code})")
+            types = f": {_text(error)}" if code == _DATATYPE_MISMATCH else ""
+            return StepError("bad_value", told + f"cannot take a parameter's value ({code}){types}")
         case "42":
-            return StepError("bad_statement", told + f"does not accept the statement ({code}): {_text(error)}")
+            text = f": {_text(error)}" if _quotes_no_data(error, statement) else ""
+            return StepError("bad_statement", told + f"does not accept the statement ({code}){text}")
         case "57":
             return StepError(
                 "timeout", told + "ended the statement: it took too long, or was cancelled", retryable=True
@@ -66,12 +98,20 @@ def lost(name: str, *, reads: bool) -> StepError:
     return StepError("unknown_outcome", f"connection {name}: it was lost; whether the statement was done is not known")
 
 
+def read_only(name: str) -> StepError:
+    """The statement writes where it may not."""
+    way_out = "a SELECT whose functions write needs `writes: true`, if the connection allows"
+    return StepError(
+        "read_only", f"connection {name}: a statement that writes is refused: it runs read-only; {way_out}"
+    )
+
+
 def unreachable(error: Exception, name: str) -> StepError:
     """No connection came about: nothing was sent."""
     code = _code(error)
-    refused = code.startswith(("28", "3D", "1045", "1049"))
+    refused = code.startswith(("28", "3D")) or _number(error) in _NOT_ACCEPTED
     why = "user, password or database are not accepted" if refused else "the database cannot be reached"
-    return StepError("connection", f"connection {name}: {why} ({code})", retryable=not refused)
+    return StepError("connection", f"connection {name}: {why} ({code})", retryable=not refused, nothing_done=True)
 
 
 def _original(error: Exception) -> BaseException:
@@ -81,25 +121,44 @@ def _original(error: Exception) -> BaseException:
 def _code(error: Exception) -> str:
     original = _original(error)
     for name in ("sqlstate", "pgcode", "sqlite_errorname"):
-        if found := getattr(original, name, None):
+        if (found := getattr(original, name, None)) and found not in _SAY_NOTHING:
             return str(found)
-    arguments: tuple[object, ...] = getattr(original, "args", ())
-    if arguments and isinstance(arguments[0], int):
-        return str(arguments[0])
-    return type(original).__name__
+    number = _number(error)
+    return type(original).__name__ if number is None else str(number)
+
+
+_SAY_NOTHING = frozenset(("HY000", "01000"))
+"""SQLSTATEs of MySQL's for all that has none: its own number says more."""
+
+
+def _number(error: Exception) -> int | None:
+    """MySQL's own number."""
+    arguments: tuple[object, ...] = getattr(_original(error), "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
 
 
 def _kind(error: Exception) -> str:
-    code = _code(error)
-    if code.isdigit() and len(code) == 4:
-        return _MYSQL.get(int(code), "")
+    """The SQL standard's class, or "" for what has none."""
+    code, number = _code(error), _number(error)
+    if number is not None and number in _MYSQL:
+        return _MYSQL[number]
     if code.startswith("SQLITE_"):
         return next((kind for name, kind in _SQLITE.items() if code.startswith(name)), "")
-    if code == "DataError":  # asyncpg's: refused before it was sent
-        return "22"
     if re.fullmatch(r"[0-9A-Z]{5}", code):
-        return {"55P03": "40", "57P01": "08", "57P02": "08", "57P03": "08"}.get(code, code[:2])
-    return ""
+        kind = _STATES.get(code, code[:2])
+        return "42" if kind in _OF_STATEMENTS else kind
+    if _text(error).startswith(_SQLITE_BINDING):
+        return "22"
+    return _CLASSES.get(type(_original(error)).__name__, "")
+
+
+_SQLITE_BINDING = "Error binding parameter"
+"""SQLite's driver, before it asks SQLite."""
+
+
+def _quotes_no_data(error: Exception, statement: SqlStatement) -> bool:
+    number = _number(error)
+    return number is None or not statement.parameters or number in _MYSQL_QUOTES_STATEMENTS_ONLY
 
 
 def _text(error: Exception) -> str:

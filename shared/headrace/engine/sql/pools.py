@@ -8,7 +8,7 @@ from typing import Any
 
 from aiosqlite import Connection as SqliteConnection
 from sqlalchemy import event, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -18,6 +18,7 @@ from headrace.engine.errors import StepError
 from headrace.engine.plain import dumps
 from headrace.engine.ports import Rows, SqlStatement
 from headrace.engine.sql import faults
+from headrace.engine.sql.statements import is_query
 from headrace.engine.sql.values import bound, plain
 
 POOL_WAIT_S = 10.0
@@ -94,15 +95,15 @@ def _made(name: str, connection: SqlConnection) -> AsyncEngine:
             hide_parameters=True,
             connect_args=_driver_options(url.get_backend_name(), connection.timeout),
         )
-        if url.get_backend_name() == "sqlite":
-            event.listen(engine.sync_engine, "connect", _confine)
+        if confine := _CONFINED.get(url.get_backend_name()):
+            event.listen(engine.sync_engine, "connect", confine)
         return engine
     except (ArgumentError, NoSuchModuleError, KeyError, TypeError, ValueError) as error:
         # SQLAlchemy's own text quotes the URL.
         raise StepError("connection", f"connection {name}: its URL is not usable ({type(error).__name__})") from None
 
 
-def _confine(connection: Any, _: object) -> None:
+def _confine_sqlite(connection: Any, _: object) -> None:
     """To its own file: ATTACH and VACUUM INTO would open any that the service may, and values stay below LONGEST."""
     # In the thread that owns the connection, which the library has no public way to.
     connection.run_async(_run_limited)
@@ -117,17 +118,41 @@ def _limited(raw: sqlite3.Connection) -> None:
     raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
 
 
+def _confine_mysql(connection: Any, _: object) -> None:
+    """To one statement at a time: the driver always asks for more, and `COMMIT; DELETE …` would leave the read-only
+    transaction."""
+    connection.run_async(_run_single)
+
+
+async def _run_single(mysql: Any) -> None:
+    # The library has no public way to it.
+    await mysql._execute_command(_COM_SET_OPTION, _MULTI_STATEMENTS_OFF)
+    await mysql.read_packet()
+
+
+_COM_SET_OPTION = 0x1B
+_MULTI_STATEMENTS_OFF = b"\x01\x00"
+"""MySQL's protocol, COM_SET_OPTION: its second option, two bytes."""
+
+_CONFINED = {"sqlite": _confine_sqlite, "mysql": _confine_mysql}
+
+
 def _driver_options(dialect: str, seconds: float) -> dict[str, object]:
     """PostgreSQL is told to cancel what we stop waiting for; MySQL needs to know the limit beforehand."""
     if dialect == "postgresql":
         return {"timeout": CONNECT_S}
     if dialect == "mysql":
-        return {"connect_timeout": CONNECT_S, "init_command": f"SET SESSION max_execution_time = {int(seconds * 1000)}"}
+        # MySQL reads /*! … */, of these versions MariaDB does not; MariaDB alone reads /*M! … */.
+        limit = f"/*!50708 max_execution_time = {int(seconds * 1000)} */ /*M!100100 max_statement_time = {seconds} */"
+        return {"connect_timeout": CONNECT_S, "init_command": f"SET SESSION {limit}"}
     # Until another's write is committed.
     return {"timeout": seconds}
 
 
 async def _execute(engine: AsyncEngine, name: str, statement: SqlStatement) -> Rows:
+    if statement.reads and engine.dialect.name == "mysql" and not is_query(statement.text):
+        # Only there a single statement (a procedure, MariaDB's BEGIN NOT ATOMIC) can leave what holds it to reading.
+        raise faults.read_only(name)
     is_connected = False
     try:
         async with engine.connect() as connection:
@@ -135,11 +160,12 @@ async def _execute(engine: AsyncEngine, name: str, statement: SqlStatement) -> R
             await _begin(connection, statement.reads)
             return await _interruptible(connection, _done(connection, statement))
     except PoolTimeout:
-        raise StepError("busy", f"connection {name}: all of its connections are in use", retryable=True) from None
+        told = f"connection {name}: all of its connections are in use"
+        raise StepError("busy", told, retryable=True, nothing_done=True) from None
     except faults.FAULTS as error:
         if not is_connected:
             raise faults.unreachable(error, name) from None
-        raise faults.fault(error, name, reads=statement.reads) from None
+        raise faults.fault(error, name, statement) from None
 
 
 async def _begin(connection: AsyncConnection, reads: bool) -> None:
@@ -147,10 +173,11 @@ async def _begin(connection: AsyncConnection, reads: bool) -> None:
         case "postgresql":
             await connection.execution_options(postgresql_readonly=reads)
         case "mysql":
-            if reads:
-                await connection.exec_driver_sql("START TRANSACTION READ ONLY")
+            # Of the session: MariaDB lets a statement that defines pass in a transaction that only itself is read-only.
+            mode = "ONLY" if reads else "WRITE"
+            await connection.exec_driver_sql(f"SET SESSION TRANSACTION READ {mode}")
         case _:
-            # SQLite knows it of a connection, which another statement uses next.
+            # As of MySQL's session: the next statement on the connection may write.
             await connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads else 'OFF'}")
 
 
@@ -174,7 +201,10 @@ async def _rows(connection: AsyncConnection, statement: SqlStatement) -> Rows:
         return kept.rows()
     # Batch by batch: what is beyond the limits never leaves the database.
     async with connection.stream(clause) as stream:
-        kept = _Kept(list(stream.keys()), statement.max_rows)
+        try:
+            kept = _Kept(list(stream.keys()), statement.max_rows)
+        except ResourceClosedError:  # SELECT … INTO a variable, COMMIT
+            return Rows((), 0)
         while kept.add(await stream.fetchmany(_FETCH)):
             pass
         return kept.rows()

@@ -2,6 +2,9 @@
 
 import re
 
+_EXECUTED = re.compile(r"/\*M?!")
+"""What looks like a comment and is none to MySQL or MariaDB."""
+
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.S)
 _READS = frozenset(("select", "with", "show", "values", "table", "describe", "desc"))
 _WRITES = frozenset(
@@ -19,12 +22,24 @@ def reads(statement: str) -> bool:
     A function it calls may write all the same: the database refuses that, because such statements run in a read-only
     transaction.
     """
-    bare = _COMMENT.sub(" ", statement).strip().rstrip(";")
+    bare = _bare(statement)
     # What begins a comment inside of a text would hide what follows it.
-    if ";" in bare or "/*" in bare or (bare != statement.strip().rstrip(";") and "'" in statement):
+    if "/*" in bare or (bare != statement.strip().rstrip(";") and "'" in statement):
         return False
-    words = re.findall(r"[a-z_]+", bare.lower())
-    return bool(words) and words[0] in _READS and _WRITES.isdisjoint(words)
+    return is_query(statement) and _WRITES.isdisjoint(re.findall(r"[a-z_]+", bare.lower()))
+
+
+def is_query(statement: str) -> bool:
+    """Whether `statement` is one of these by its first word, whatever it does beside."""
+    if ";" in (bare := _bare(statement)) or _EXECUTED.search(statement):
+        return False
+    first = re.match(r"[\s(]*([a-z_]+)", bare.lower())
+    return first is not None and first[1] in _READS
+
+
+def _bare(statement: str) -> str:
+    """Without comments, and the semicolons at its end."""
+    return _COMMENT.sub(" ", statement).strip().rstrip(";")
 
 
 def binds(statement: str) -> frozenset[str]:

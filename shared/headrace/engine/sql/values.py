@@ -1,5 +1,6 @@
 """Values to a database and back: what a driver would misread, and the types that only a driver knows."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
@@ -19,14 +20,14 @@ _INT64 = 1 << 63
 
 
 def bound(name: str, value: object, dialect: str) -> BindParameter[Any]:
-    """The bind `name` with `value` as the database `dialect` can take it; raises StepError `bad_input`.
+    """The bind `name` with `value` as the database `dialect` can take it; raises StepError `bad_value`.
 
     A list stands for `IN :name`; an object is its JSON text.
     """
     if isinstance(value, list | tuple):
         items = [_one(name, item, dialect) for item in cast(Iterable[object], value)]
         if len(items) > MAX_LIST:
-            raise StepError("bad_input", f"inputs: parameters.{name}: {len(items)} items; {MAX_LIST} are accepted")
+            raise _refused(name, f"{len(items)} items; {MAX_LIST} are accepted")
         return bindparam(name, items, expanding=True)
     plain = _one(name, value, dialect)
     if isinstance(plain, datetime) and plain.tzinfo is not None:
@@ -45,13 +46,21 @@ def _one(name: str, value: object, dialect: str) -> object:
         return str(value)
     if isinstance(value, str):
         if "\0" in value or (not value.isascii() and value != value.encode(errors="replace").decode()):
-            raise StepError("bad_input", f"inputs: parameters.{name}: a text with NUL or half a surrogate pair")
+            raise _refused(name, "a text with NUL or half a surrogate pair")
         return value
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        raise StepError("bad_input", f"inputs: parameters.{name}: the number does not fit into 64 bits")
+        raise _refused(name, "the number does not fit into 64 bits")
+    if isinstance(value, float | Decimal) and dialect == "mysql" and not math.isfinite(value):
+        raise _refused(name, "MySQL knows no number that is infinite or none")
+    if isinstance(value, clock_time) and dialect == "sqlite":
+        return value.isoformat()
     if value is None or isinstance(value, bool | int | float | bytes | Decimal | date | clock_time):
         return value
     return dumps(value).decode()
+
+
+def _refused(name: str, why: str) -> StepError:
+    return StepError("bad_value", f"inputs: parameters.{name}: {why}")
 
 
 def plain(value: object) -> object:

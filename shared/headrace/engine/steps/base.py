@@ -37,7 +37,7 @@ def checked(model: type[ModelT], rendered: Outputs) -> ModelT:
     try:
         return model.model_validate(rendered)
     except ValidationError as error:
-        raise StepError("bad_input", explain(error, "inputs")[1]) from None
+        raise StepError("bad_input", explain(error, "inputs", rendered)[1]) from None
 
 
 class Step(ABC):

@@ -4,6 +4,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import StringConstraints
 
+from headrace.contracts.validation import Said
 from headrace.engine.connections import LlmConnection, MongoConnection, SmtpConnection, SqlConnection
 from headrace.engine.errors import StepError
 from headrace.engine.run import Run
@@ -11,7 +12,9 @@ from headrace.engine.steps.inputs import ShortText
 
 ConnectionT = TypeVar("ConnectionT", LlmConnection, MongoConnection, SmtpConnection, SqlConnection)
 
-ConnectionRef = Annotated[ShortText, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ConnectionRef = Annotated[
+    ShortText, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$"), Said("expected a connection's name")
+]
 """The name of one of the app's connections."""
 
 NO_CONNECTION = "the app has no connection of this name, or it is of another type; not retryable"

@@ -51,9 +51,9 @@ class EmailSend(AwaitingStep):
   use: email.send
   with:
     connection: mail
-    to: "{{ trigger.data.email }}"
-    subject: "Flight {{ trigger.data.flight }} is late"
-    text: "It leaves {{ trigger.data.minutes }} minutes later."
+    to: "{{ trigger.row.contact }}"
+    subject: "Flight {{ trigger.row.flight }} is late"
+    text: "It leaves {{ trigger.row.dep_delay }} minutes later."
 """
 
     def bind(self, rendered: Outputs) -> Perform:
@@ -101,7 +101,7 @@ async def _sent(
         codes = [each.code for each in error.recipients]
         passing = all(400 <= code < 500 for code in codes)
         message = f"{told}the server took none of the recipients ({', '.join(map(str, codes))})"
-        raise StepError("recipients_refused", message, retryable=passing) from None
+        raise StepError("recipients_refused", message, retryable=passing, nothing_done=True) from None
     except SMTPSenderRefused as error:
         raise _refused(told + "the server does not take this sender", error.code) from None
     except SMTPResponseException as error:
@@ -135,7 +135,7 @@ async def _connected(connection: SmtpConnection, told: str) -> SMTP:
         if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError) or "STARTTLS" in str(error):
             raise StepError("certificate", f"{told}no TLS that is trusted ({type(error).__name__})") from None
         why = f"the server cannot be reached ({type(error).__name__})"
-        raise StepError("connection", told + why, retryable=True) from None
+        raise StepError("connection", told + why, retryable=True, nothing_done=True) from None
     return server
 
 
@@ -144,4 +144,4 @@ def _trust(connection: SmtpConnection) -> ssl.SSLContext:
 
 
 def _refused(why: str, code: int) -> StepError:
-    return StepError("refused", f"{why} ({code})", retryable=400 <= code < 500)
+    return StepError("refused", f"{why} ({code})", retryable=400 <= code < 500, nothing_done=True)

@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator
 
 from headrace.contracts import limits
-from headrace.contracts.cloudevents import Event, event_headers
+from headrace.contracts.cloudevents import Event
 from headrace.contracts.jobs import derived_uuid
 from headrace.contracts.reserved import RESERVED
 from headrace.contracts.topics import EVENTS
 from headrace.engine.errors import StepError
 from headrace.engine.plain import dumps
-from headrace.engine.publications import Publication
+from headrace.engine.publications import own_event, published
 from headrace.engine.run import Run
 from headrace.engine.steps.base import Compute, Inputs, Outputs, PureStep, checked
 from headrace.engine.steps.inputs import Attribute
@@ -87,9 +87,7 @@ class EventPublish(PureStep):
         def compute(run: Run) -> Outputs:
             topic = _topic(inputs.topic, run)
             event = _event(inputs, run)
-            # The job's key may be an event's whose bytes were no UTF-8, which takes more room as text.
-            key = (inputs.key or run.job.key).encode(errors="replace")[: limits.ATTRIBUTE]
-            run.publications.append(Publication(topic, key, body, event_headers(event)))
+            run.publications.append(published(event, topic, inputs.key or run.job.key, body))
             return {"success": True, "id": event.id, "topic": topic}
 
         return compute
@@ -109,14 +107,11 @@ def _topic(wanted: str | None, run: Run) -> str:
 
 
 def _event(inputs: EventPublishInputs, run: Run) -> Event:
-    job = run.job
-    return Event(
-        id=derived_uuid(run.key),
-        source=inputs.source or f"headrace/{job.app}/{job.automation}",
-        type=inputs.type,
-        time=run.now,
+    return own_event(
+        run.job,
+        derived_uuid(run.key),
+        inputs.type,
+        run.now,
         subject=inputs.subject or "",
-        app=job.app,
-        replay=job.replay,
-        traceparent="",
+        source=inputs.source or "",
     )

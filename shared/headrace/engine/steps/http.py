@@ -37,7 +37,7 @@ class HttpRequestStep(AwaitingStep):
     url: https://ops.example.com/api/pages
     method: POST
     headers: {X-Team: "{{ trigger.row.carrier }}"}
-    auth: {type: bearer, token: "{{ env.PAGER_TOKEN | default('not-set') }}"}
+    auth: {type: bearer, token: "{{ secrets.PAGER_TOKEN }}"}
     json: {text: "Flight {{ trigger.row.flight }} is {{ trigger.row.dep_delay }} minutes late"}
     expect: {status: 2xx, json: {path: accepted, equals: true}}
 """

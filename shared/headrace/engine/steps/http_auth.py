@@ -8,6 +8,7 @@ from urllib.parse import quote_plus
 from pydantic import AfterValidator, Field
 from yarl import URL
 
+from headrace.contracts.validation import Said
 from headrace.engine.steps.base import Inputs
 from headrace.engine.steps.inputs import ShortText
 from headrace.engine.web.urls import read_url
@@ -68,7 +69,11 @@ def _clean_name(name: str) -> str:
 Headers = Annotated[dict[str, ShortText], AfterValidator(_clean_headers)]
 """Header fields that cannot change where a message ends or goes."""
 
-Secret = Annotated[ShortText, Field(min_length=1, max_length=_MAX_HEADER_VALUE, pattern=r"^[\x21-\x7e]+$")]
+Secret = Annotated[
+    ShortText,
+    Field(min_length=1, max_length=_MAX_HEADER_VALUE, pattern=r"^[\x21-\x7e]+$"),
+    Said(f"expected 1 to {_MAX_HEADER_VALUE} visible ASCII characters"),
+]
 """A credential that stands in a header as it is: printable ASCII without blanks."""
 
 

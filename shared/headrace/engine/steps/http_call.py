@@ -40,9 +40,11 @@ OUTPUTS = {
 
 ERRORS = {
     "bad_input": "an input does not fit; the message names it. Not retried",
-    "http_status": "the answer's status is not the expected one. Retried if 5xx, 408, 425 or 429, after `Retry-After`",
-    "timeout": "no answer in time. Retried",
-    "connection": "the name could not be resolved, or the connection failed or broke. Retried",
+    "http_status": "the answer's status is not the expected one. Retried if 5xx, 408, 425 or 429, after `Retry-After`; "
+    "a call that is made at most once only if 429, or 503 with `Retry-After`",
+    "timeout": "no answer in time. Retried, unless the call is made at most once",
+    "connection": "the name could not be resolved, or the connection failed or broke. Retried; a call that is made at "
+    "most once only if there was no connection yet",
     "bad_certificate": "the other side's certificate is not valid. Not retried",
     "bad_answer": "what came back is no HTTP, or its body no gzip though it says so. Not retried",
     "address_refused": "the URL leads to a loopback, private, link-local or metadata address. Not retried",
@@ -122,23 +124,31 @@ async def perform(call: Call, run: Run, added: Mapping[str, str] | None = None) 
         call.method, call.url, headers, call.body, run.ports.allow_private_hosts, credentials=call.credentials
     )
     limit = asyncio.timeout(call.timeout)
+    redirected: list[int] = []
     try:
         async with limit:
-            answer, redaction = await _answer(call, request, run)
+            answer, redaction = await _answer(call, request, run, redirected)
     except HttpFailure as failure:
         message = call.redaction.text(failure.message)
-        raise StepError(failure.type, message, retryable=failure.retryable) from failure
+        nothing_done = failure.nothing_sent and not redirected
+        raise StepError(failure.type, message, retryable=failure.retryable, nothing_done=nothing_done) from failure
     except TimeoutError:
         if not limit.expired():
             raise
         host = host_of(URL(call.url))
         raise StepError("timeout", f"{host} did not answer within {call.timeout:g} s", retryable=True) from None
-    return _judged(answer, call.expect, redaction, run)
+    # What redirected may have done what it was asked to: it is not known of an answer that comes after.
+    return _judged(answer, call.expect, redaction, run, nothing_done=not redirected and answers.is_refusal(answer))
 
 
-async def _answer(call: Call, request: HttpRequest, run: Run) -> tuple[HttpAnswer, Redaction]:
+async def _answer(call: Call, request: HttpRequest, run: Run, redirected: list[int]) -> tuple[HttpAnswer, Redaction]:
+    """The answer, and what knows the credentials by now; the redirects that are followed come into `redirected`."""
+
     def is_final(status: int) -> bool:
-        return not call.follows_redirects or _is_named(status, call.expect)
+        if not call.follows_redirects or _is_named(status, call.expect):
+            return True
+        redirected.append(status)
+        return False
 
     http = run.ports.http
     if call.oauth is None:
@@ -159,7 +169,9 @@ def _with_token(request: HttpRequest, token: str) -> HttpRequest:
     )
 
 
-def _judged(answer: HttpAnswer, expect: Expect | None, redaction: Redaction, run: Run) -> Outputs:
+def _judged(
+    answer: HttpAnswer, expect: Expect | None, redaction: Redaction, run: Run, *, nothing_done: bool
+) -> Outputs:
     """The outputs, or the error that the answer is."""
     read = answers.outputs(answer)
     outputs = cast(Outputs, redaction.value(read))
@@ -170,6 +182,7 @@ def _judged(answer: HttpAnswer, expect: Expect | None, redaction: Redaction, run
             f"the answer's status is {answer.status}; expected {', '.join(wanted) or '2xx'}",
             retryable=answers.is_momentary(answer.status),
             retry_after=answers.retry_after(answer, run.ports.clock.now()),
+            nothing_done=nothing_done,
             outputs=outputs,
         )
     if expect and expect.json_ and (why := _unexpected(read["data"], expect)):

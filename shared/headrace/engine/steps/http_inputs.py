@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar, cast
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from yarl import URL
 
 from headrace.contracts.automation import Duration
+from headrace.contracts.validation import Said
 from headrace.engine.plain import dumps
 from headrace.engine.steps.base import Inputs
 from headrace.engine.steps.http_auth import ApiKeyAuth, Auth, Headers, Url
@@ -92,7 +93,9 @@ class File(Inputs):
     """A file of a multipart body; its content is `text` or `base64`."""
 
     filename: Annotated[ShortText, Field(min_length=1, max_length=255)]
-    content_type: Annotated[ShortText, Field(max_length=255, pattern=_MEDIA_TYPE)] = "application/octet-stream"
+    content_type: Annotated[
+        ShortText, Field(max_length=255, pattern=_MEDIA_TYPE), Said("expected a media type such as text/csv")
+    ] = "application/octet-stream"
     text: Text | None = None
     base64: Annotated[bytes, BeforeValidator(_decoded)] | None = None
 
@@ -108,12 +111,13 @@ class File(Inputs):
         return self.base64 if self.base64 is not None else (self.text or "").encode(errors="replace")
 
 
-def _files(value: object) -> object:
+def _kind_of_part(value: object) -> str:
     # Told apart here, so that a mistake in a file is not answered with what a text would have to look like.
-    return File.model_validate(value) if isinstance(value, Mapping) else value
+    return "file" if isinstance(value, Mapping | File) else "field"
 
 
-Multipart = Annotated[dict[str, list[Annotated[File | ShortText, BeforeValidator(_files)]]], BeforeValidator(_lists)]
+_Part = Annotated[Annotated[File, Tag("file")] | Annotated[ShortText, Tag("field")], Discriminator(_kind_of_part)]
+Multipart = Annotated[dict[str, list[_Part]], BeforeValidator(_lists)]
 """Fields (text) and files of a multipart body; an array repeats the name, null leaves it out."""
 
 _BODIES = ("json_", "form", "multipart", "text")

@@ -101,7 +101,7 @@ class LlmPrompt(AwaitingStep):
   with:
     connection: assistant
     system: Judge the mood of a passenger's message.
-    prompt: "{{ trigger.data.text }}"
+    prompt: "{{ trigger.row.message }}"
     schema:
       type: object
       properties: {mood: {type: string, enum: [calm, upset]}}

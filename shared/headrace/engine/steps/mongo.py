@@ -54,13 +54,14 @@ class MongoQuery(AwaitingStep):
     connection: catalogue
     operation: find
     collection: carriers
-    filter: {code: "{{ trigger.data.carrier }}", retired: {$exists: false}}
+    filter: {code: "{{ trigger.row.carrier }}", retired: {$exists: false}}
     limit: 1
 """
 
     def effect_of(self, constants: Mapping[str, object]) -> Effect:
         """None of what reads: an aggregation with `$out` or `$merge` is refused."""
-        return "none" if constants.get("operation") in READS else self.effect
+        operation = constants.get("operation")
+        return "none" if isinstance(operation, str) and operation in READS else self.effect
 
     def guard(self) -> Guard:
         """Refuses operators in data."""

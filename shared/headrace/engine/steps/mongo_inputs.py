@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from headrace.contracts.validation import Said
 from headrace.engine.errors import StepError
 from headrace.engine.plain import MAX_DEPTH
 from headrace.engine.ports import (
@@ -49,7 +50,12 @@ def _not_the_systems(name: str) -> str:
 
 
 Document = dict[str, object]
-Collection = Annotated[str, StringConstraints(pattern=r"^[^$\x00]{1,200}$"), AfterValidator(_not_the_systems)]
+Collection = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^$\x00]{1,200}$"),
+    Said("expected a collection's name: 1 to 200 characters, no $"),
+    AfterValidator(_not_the_systems),
+]
 
 
 class MongoQueryInputs(Inputs):
@@ -67,7 +73,9 @@ class MongoQueryInputs(Inputs):
     documents: Annotated[list[Document], BeforeValidator(_as_list), Field(min_length=1, max_length=MAX_DOCUMENTS)] = (
         Field(default_factory=list[Document])
     )
-    update: Document | list[Document] = Field(default_factory=dict)
+    update: Annotated[
+        Document | list[Document], Said("expected an object of operators such as $set, or a list of stages")
+    ] = Field(default_factory=dict)
     many: bool = False
     upsert: bool = False
 

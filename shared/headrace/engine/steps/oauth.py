@@ -66,6 +66,7 @@ async def _fetched(auth: OAuth2, run: Run) -> Token:
             f"{host_of(url)} gave no token: it answered {answer.status}{told}; check the inputs of auth",
             retryable=answers.is_momentary(answer.status),
             retry_after=answers.retry_after(answer, run.ports.clock.now()),
+            nothing_done=True,
         )
     return _token(found, host_of(url))
 

@@ -226,7 +226,7 @@ class N8nSend(Preset):
   use: n8n.send
   with:
     url: https://n8n.example.com/webhook/xxxx
-    auth: {type: api_key, name: X-Hook-Key, value: "{{ env.HOOK_KEY | default('not-set') }}"}
+    auth: {type: api_key, name: X-Hook-Key, value: "{{ secrets.HOOK_KEY }}"}
     body: {flight: "{{ trigger.row.flight }}", minutes: "{{ trigger.row.dep_delay }}"}
 """
 

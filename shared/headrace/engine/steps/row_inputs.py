@@ -7,13 +7,18 @@ import orjson
 from pydantic import StringConstraints
 
 from headrace.contracts import limits
+from headrace.contracts.validation import Said
 from headrace.engine.errors import StepError
 from headrace.engine.plain import MAX_DEPTH
 from headrace.engine.steps.inputs import ShortText
 
 _INT64 = 1 << 63
 
-RowId = Annotated[ShortText, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]*$")]
+RowId = Annotated[
+    ShortText,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]*$"),
+    Said("expected a row's id: 1 to 256 characters, none of them control characters"),
+]
 """A row's id: it becomes part of a record key and of an index."""
 
 

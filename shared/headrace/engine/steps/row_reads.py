@@ -38,7 +38,7 @@ class RowGet(AwaitingStep):
     example = """
 - id: note
   use: row.get
-  with: {table: notes, id: "{{ trigger.note }}"}
+  with: {table: notes, id: "{{ trigger.row.note }}"}
 """
 
     def bind(self, rendered: Outputs) -> Perform:

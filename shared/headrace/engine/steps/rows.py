@@ -56,7 +56,7 @@ class RowCreate(AwaitingStep):
   use: row.create
   with:
     table: notes
-    row: {text: "Flight {{ trigger.flight }} is late", minutes: "{{ trigger.minutes }}"}
+    row: {text: "Flight {{ trigger.row.flight }} is late", minutes: "{{ trigger.row.dep_delay }}"}
 """
 
     def bind(self, rendered: Outputs) -> Perform:
@@ -101,7 +101,7 @@ class RowUpdateStep(AwaitingStep):
   use: row.update
   with:
     table: notes
-    id: "{{ trigger.note }}"
+    id: "{{ trigger.row.note }}"
     row: {state: closed, assignee: null}
 """
 
@@ -137,7 +137,7 @@ class RowDeleteStep(AwaitingStep):
     example = """
 - id: forget
   use: row.delete
-  with: {table: notes, id: "{{ trigger.note }}"}
+  with: {table: notes, id: "{{ trigger.row.note }}"}
 """
 
     def bind(self, rendered: Outputs) -> Perform:

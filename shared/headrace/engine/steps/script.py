@@ -53,7 +53,7 @@ class ScriptJs(AwaitingStep):
 - id: total
   use: script.js
   with:
-    inputs: {prices: "{{ trigger.prices }}"}
+    inputs: {prices: "{{ trigger.row.prices }}"}
     code: |
       const sum = inputs.prices.reduce((sum, price) => sum + price, 0);
       console.log(`${inputs.prices.length} prices`);
@@ -98,7 +98,7 @@ class ScriptExpression(PureStep):
     example = """
 - id: hours
   use: script.expression
-  with: {value: "{{ trigger.minutes / 60 }}"}
+  with: {value: "{{ trigger.row.dep_delay / 60 }}"}
 """
 
     def bind(self, rendered: Outputs) -> Compute:

@@ -41,7 +41,7 @@ class SqlQueryInputs(Inputs):
 
 
 class SqlQuery(AwaitingStep):
-    """Executes one statement on a PostgreSQL, MySQL or SQLite database.
+    """Executes one statement on a PostgreSQL, MySQL, MariaDB or SQLite database.
 
     A statement that only reads has no effect: it is made again when its run is. Any other commits by itself, and is
     made at most once: when its worker dies meanwhile the step ends as `unknown_outcome`.
@@ -56,14 +56,15 @@ class SqlQuery(AwaitingStep):
     }
     effect = "at_most_once"
     errors: ClassVar[dict[str, str]] = {
+        "bad_input": "an input does not fit, or a bind has no value; the message names it",
         "no_connection": NO_CONNECTION,
         "connection": "the database cannot be reached (retryable), or does not accept user, password or database",
         "busy": "all connections of the pool are in use; retryable",
         "conflict": "a deadlock or serialization failure: nothing was done; retryable",
         "timeout": "the statement took longer than the connection allows; retryable",
         "constraint": "the rows violate a constraint",
-        "bad_value": "a parameter's value does not fit its column",
-        "bad_statement": "the database does not accept the statement",
+        "bad_value": "a parameter's value does not fit its column, or is one that the database cannot take",
+        "bad_statement": "the database does not accept the statement, or it is more than one",
         "read_only": "the statement writes, in a place that only reads",
         "unknown_outcome": "the connection or the time ended while a write was under way",
         "database": "any other complaint of the database, by its code",
@@ -79,7 +80,7 @@ class SqlQuery(AwaitingStep):
   with:
     connection: warehouse
     query: SELECT carrier, count(*) AS flights FROM delays WHERE minutes > :least GROUP BY carrier
-    parameters: {least: "{{ trigger.data.least }}"}
+    parameters: {least: "{{ trigger.row.dep_delay }}"}
 """
 
     def effect_of(self, constants: Mapping[str, object]) -> Effect:

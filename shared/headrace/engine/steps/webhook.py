@@ -104,7 +104,7 @@ class WebhookSend(AwaitingStep):
   use: webhook.send
   with:
     url: https://partner.example.com/hooks/flights
-    secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+    secret: "{{ secrets.PARTNER_SIGNING }}"
     json: {type: flight.late, timestamp: "{{ now }}", data: {flight: "{{ trigger.row.flight }}"}}
 """
 

@@ -54,6 +54,14 @@ def is_momentary(status: int) -> bool:
     return status >= 500 or status in _TRY_AGAIN
 
 
+def is_refusal(answer: HttpAnswer) -> bool:
+    """Whether the answer says that nothing was done and the request is to come again (RFC 6585 §4, RFC 9110 §15.6.4).
+
+    A 503 without `Retry-After` does not: gateways answer so as well when they lost whom they had asked.
+    """
+    return answer.status == 429 or (answer.status == 503 and "retry-after" in answer.headers)
+
+
 def retry_after(answer: HttpAnswer, now: datetime) -> float | None:
     """Seconds that `Retry-After` asks for (RFC 9110 §10.2.3: a number or a date); None without or with a bad one."""
     text = answer.headers.get("retry-after", "").strip()

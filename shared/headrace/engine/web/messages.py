@@ -34,13 +34,17 @@ class HttpAnswer:
 
 
 class HttpFailure(Exception):
-    """No answer, for a reason outside of us. `type` is one stable word; the message quotes no more than the host."""
+    """No answer, for a reason outside of us. `type` is one stable word; the message quotes no more than the host.
 
-    def __init__(self, type: str, message: str, *, retryable: bool) -> None:
+    `nothing_sent`: there was no connection yet.
+    """
+
+    def __init__(self, type: str, message: str, *, retryable: bool, nothing_sent: bool = False) -> None:
         super().__init__(message)
         self.type = type
         self.message = message
         self.retryable = retryable
+        self.nothing_sent = nothing_sent
 
 
 class HttpTransport(Protocol):

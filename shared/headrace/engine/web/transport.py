@@ -139,11 +139,13 @@ def _failure(error: Exception, host: str) -> HttpFailure:
         case aiohttp.ClientConnectorCertificateError():
             return HttpFailure("bad_certificate", f"the certificate of {host} is not valid", retryable=False)
         case aiohttp.ClientConnectorDNSError():
-            return HttpFailure("connection", f"the name {host} could not be resolved", retryable=True)
+            text = f"the name {host} could not be resolved"
+            return HttpFailure("connection", text, retryable=True, nothing_sent=True)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return HttpFailure("bad_input", "url: this is no URL", retryable=False)
         case aiohttp.ClientResponseError():
             return HttpFailure("bad_answer", f"{host} answered with something that is no HTTP", retryable=False)
         case _:
             text = f"the connection to {host} failed ({type(error).__name__})"
-            return HttpFailure("connection", text, retryable=True)
+            nothing_sent = isinstance(error, aiohttp.ClientConnectorError)
+            return HttpFailure("connection", text, retryable=True, nothing_sent=nothing_sent)

@@ -1,25 +1,20 @@
 """What filters are made with: their values as arrays, texts, numbers and times, each counted as it is taken."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from headrace.language import limits
+from headrace.language.errors import Misuse, Unfit
 from headrace.language.scope import Scope
-from headrace.language.values import (
-    MISSING,
-    Number,
-    kind_of,
-    look_up,
-    to_json,
-    to_number,
-    to_text,
-    to_time,
-)
+from headrace.language.signatures import Function
+from headrace.language.values import MISSING, kind_of, look_up, to_json, to_text, to_time
 
-Filter = Callable[..., object]
-"""Takes the scope (for its budget), the value and its arguments. ValueError, or what wrong arguments cause, becomes the
-step's error."""
+Filter = Function
+"""Takes the scope (for its budget), the value and its arguments, each made what its annotation says (see `kinds`);
+raises Misuse."""
+
+Path = str | int | None
+"""A dotted path into an item; None: the item itself."""
 
 Steps = Sequence[str]
 
@@ -31,15 +26,7 @@ def items_of(scope: Scope, value: object) -> list[object]:
     if isinstance(value, list | tuple | str | Mapping):
         scope.make(len(cast("list[object]", value)))
         return list(cast(Iterable[object], value))
-    raise ValueError(f"expected an array, found {kind_of(value)}")
-
-
-def number_of(value: object) -> Number:
-    """A number, or numeric text."""
-    found = to_number(value)
-    if found is None:
-        raise ValueError(f"expected a number, found {kind_of(value)}")
-    return found
+    raise Unfit("an array", value)
 
 
 def text_of(scope: Scope, value: object) -> str:
@@ -59,23 +46,13 @@ def json_of(scope: Scope, value: object, indent: bool = False) -> str:
     return text
 
 
-def time_of(value: object) -> datetime:
-    """A time, or ISO 8601 text of one."""
-    time = to_time(value)
-    if time is None:
-        raise ValueError("expected a time such as 2013-01-31T10:00:00Z")
-    return time
-
-
-def steps_of(path: object) -> Steps | None:
+def steps_of(path: Path) -> Steps | None:
     """The steps of a dotted path into an item; None where there is none."""
     if path is None:
         return None
-    if not isinstance(path, str | int):
-        raise ValueError("an attribute is a dotted path such as 'address.city'")
-    steps = str(path).split(".", limits.DEPTH)
-    if len(steps) > limits.DEPTH:
-        raise ValueError(f"an attribute has at most {limits.DEPTH} steps")
+    steps = str(path).split(".", limits.DEPTH) if isinstance(path, str) or abs(path) < limits.PRINTABLE else []
+    if not 0 < len(steps) <= limits.DEPTH:
+        raise Misuse(f"a path into an item has at most {limits.DEPTH} steps")
     return steps
 
 

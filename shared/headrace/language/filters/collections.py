@@ -4,25 +4,26 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from headrace.language import limits
+from headrace.language.errors import Misuse, Unfit
 from headrace.language.filters.arguments import (
     Filter,
+    Path,
     Steps,
     items_of,
     json_of,
-    number_of,
     part_of,
     sort_key,
     steps_of,
     text_of,
 )
+from headrace.language.kinds import TOO_LARGE, float_of, number_of
 from headrace.language.scope import Scope
-from headrace.language.values import MISSING, Number, equal, kind_of
-
-Path = str | int | None
+from headrace.language.values import MISSING, Number, equal
 
 
 def _default(scope: Scope, value: object, default_value: object = "", boolean: bool = False) -> object:
-    return default_value if value is MISSING or value is None or (boolean and not value) else value
+    is_replaced = value is MISSING or value is None or (boolean and not scope.is_true(value))
+    return default_value if is_replaced else value
 
 
 def _length(scope: Scope, value: object) -> int:
@@ -30,7 +31,7 @@ def _length(scope: Scope, value: object) -> int:
         return len(cast("list[object]", value))
     if value is None or value is MISSING:
         return 0
-    raise ValueError(f"{kind_of(value)} has no length")
+    raise Unfit("a text, an array or an object", value)
 
 
 def _join(scope: Scope, value: object, d: object = "", attribute: Path = None) -> str:
@@ -62,7 +63,7 @@ def _dictsort(
     scope: Scope, value: object, case_sensitive: bool = False, by: str = "key", reverse: bool = False
 ) -> list[object]:
     if by not in ("key", "value"):
-        raise ValueError("by is key or value")
+        raise Misuse("`by` is key or value")
     return _sorted(scope, _pairs(scope, value), ["0" if by == "key" else "1"], reverse, case_sensitive)
 
 
@@ -100,7 +101,7 @@ def _groupby(scope: Scope, value: object, attribute: Path, default: object = Non
 
 
 def _sum(scope: Scope, value: object, attribute: Path = None, start: Number = 0) -> Number:
-    total, steps = number_of(start), steps_of(attribute)
+    total, steps = start, steps_of(attribute)
     for item in items_of(scope, value):
         part = part_of(item, steps)
         if part is not None and part is not MISSING:
@@ -110,9 +111,10 @@ def _sum(scope: Scope, value: object, attribute: Path = None, start: Number = 0)
 
 def added(one: Number, other: Number) -> Number:
     """The sum; with a float it is one, also of a decimal."""
-    if isinstance(one, float) or isinstance(other, float):
-        return float(one) + float(other)
-    return one + other
+    try:
+        return float_of(one) + float_of(other) if isinstance(one, float) or isinstance(other, float) else one + other
+    except ArithmeticError:
+        raise Misuse(TOO_LARGE) from None
 
 
 def _extreme(choose: Callable[..., object]) -> Filter:
@@ -129,7 +131,7 @@ def _extreme(choose: Callable[..., object]) -> Filter:
 
 def _batch(scope: Scope, value: object, linecount: int, fill_with: object = None) -> list[object]:
     if linecount < 1:
-        raise ValueError("the size is at least 1")
+        raise Misuse("the size is at least 1")
     items = items_of(scope, value)
     found = [items[start : start + linecount] for start in range(0, len(items), linecount)]
     if found and fill_with is not None:
@@ -146,7 +148,7 @@ def _chunk(scope: Scope, value: object, size: int) -> list[object]:
 def _slice(scope: Scope, value: object, slices: int, fill_with: object = None) -> list[object]:
     """Jinja's: so many columns, the first ones longer by one."""
     if slices < 1:
-        raise ValueError("there is at least 1 slice")
+        raise Misuse("there is at least 1 slice")
     scope.make(slices)
     items = items_of(scope, value)
     size, longer = divmod(len(items), slices)
@@ -185,7 +187,7 @@ def _pairs(scope: Scope, value: object) -> list[object]:
     if value is None or value is MISSING:
         return []
     if not isinstance(value, Mapping):
-        raise ValueError(f"expected an object, found {kind_of(value)}")
+        raise Unfit("an object", value)
     found = cast(Mapping[object, object], value)
     scope.make(len(found))
     return [list(pair) for pair in found.items()]

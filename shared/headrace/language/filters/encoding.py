@@ -11,44 +11,49 @@ from urllib.parse import quote, unquote
 import orjson
 
 from headrace.language import limits
+from headrace.language.errors import Misuse, Unfit
 from headrace.language.filters.arguments import Filter, items_of, json_of, text_of
+from headrace.language.kinds import bytes_of
 from headrace.language.scope import Scope
+from headrace.language.values import MISSING
 
 
-def _to_json(scope: Scope, value: object, indent: object = None) -> str:
-    return json_of(scope, value, bool(indent))
+def _to_json(scope: Scope, value: object, indent: bool = False) -> str:
+    return json_of(scope, value, indent)
 
 
 def _from_json(scope: Scope, value: object) -> object:
+    if value is None or value is MISSING:
+        raise Unfit("JSON text", value)
     text = text_of(scope, value)
     # What is read may take twenty times the memory of its text.
     scope.work(len(text))
     try:
-        return orjson.loads(text)
+        return orjson.loads(bytes_of(text))
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise Misuse(f"not JSON: {error}") from None
 
 
 def _hash(name: str) -> Filter:
     def apply(scope: Scope, value: object) -> str:
-        return hashlib.new(name, text_of(scope, value).encode(), usedforsecurity=False).hexdigest()
+        return hashlib.new(name, bytes_of(text_of(scope, value)), usedforsecurity=False).hexdigest()
 
     return apply
 
 
 def _hmac(scope: Scope, value: object, key: object) -> str:
-    return hmac.new(text_of(scope, key).encode(), text_of(scope, value).encode(), "sha256").hexdigest()
+    return hmac.new(bytes_of(text_of(scope, key)), bytes_of(text_of(scope, value)), "sha256").hexdigest()
 
 
 def _base64_encode(scope: Scope, value: object) -> str:
-    return base64.b64encode(text_of(scope, value).encode()).decode()
+    return base64.b64encode(bytes_of(text_of(scope, value))).decode()
 
 
 def _base64_decode(scope: Scope, value: object) -> str:
     try:
         return base64.b64decode(text_of(scope, value), validate=True).decode()
     except (binascii.Error, ValueError):
-        raise ValueError("not base64 of a text") from None
+        raise Misuse("not base64 of a text") from None
 
 
 def _url_encode(scope: Scope, value: object) -> str:
@@ -74,16 +79,16 @@ def _urlencode(scope: Scope, value: object) -> str:
 
 
 def _pair(value: object) -> tuple[object, object]:
-    if not isinstance(value, list | tuple) or len(cast("list[object]", value)) != 2:
-        raise ValueError("expected an object, or pairs of names and values")
-    name, other = cast("list[object]", value)
-    return name, other
+    pair = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    if len(pair) != 2:
+        raise Unfit("an object, or pairs of names and values", cast(object, value))
+    return pair[0], pair[1]
 
 
 def _quoted(scope: Scope, value: object, safe: str) -> str:
     text = text_of(scope, value)
     scope.work(len(text))
-    return quote(text, safe=safe)
+    return quote(bytes_of(text), safe=safe)
 
 
 ENCODING: Mapping[str, Filter] = {

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from html import escape, unescape
 
 from headrace.language import limits
-from headrace.language.filters.arguments import Filter, number_of, text_of
+from headrace.language.errors import Misuse
+from headrace.language.filters.arguments import Filter, text_of
+from headrace.language.kinds import TOO_LARGE, float_of, is_finite, number_of, whole_of
 from headrace.language.regex import regex_match, regex_replace
 from headrace.language.scope import Scope
+from headrace.language.signatures import nth
 
 SLUG_LENGTH = 2_000
 """Characters of a text that is made a slug: accents are put in order in the square of their number."""
@@ -31,31 +34,38 @@ _SPECIFICATION = re.compile(r"%(?:%|[-+ 0#]{0,5}[0-9]{0,3}(?:\.[0-9]{1,2})?[sdif
 
 def _format(scope: Scope, value: object, *given: object) -> str:
     """printf's form, `'%.2f'|format(x)`; arguments by position."""
-    template, left = text_of(scope, value), list(given)
+    template, left = text_of(scope, value), list(enumerate(given, 1))
 
     def filled(found: re.Match[str]) -> str:
         specification = found[0]
         if specification == "%%":
             return "%"
         if not left:
-            raise ValueError("more places than arguments")
-        argument = left.pop(0)
+            raise Misuse("more places than arguments")
+        place, argument = left.pop(0)
         if specification[-1] == "s":
             return specification % text_of(scope, argument)
-        number = number_of(argument)
-        return specification % (number if specification[-1] in "feEgG" else int(number))
+        number = number_of(argument, nth(place))
+        if not is_finite(number):
+            raise Misuse(TOO_LARGE)
+        if specification[-1] in "feEgG":
+            return specification % float_of(number)
+        whole = int(number)
+        limits.bounded_bits(whole.bit_length())
+        return specification % whole
 
     if "%" in _SPECIFICATION.sub("", template):
-        raise ValueError("expected places such as %s, %d, %5.2f; %% is a percent sign")
+        raise Misuse("expected places such as %s, %d, %5.2f; %% is a percent sign")
     scope.work(template.count("%") * 4)
     filled_in = _SPECIFICATION.sub(filled, template)
     if left:
-        raise ValueError("more arguments than places")
+        raise Misuse("more arguments than places")
     return filled_in
 
 
-def _indent(scope: Scope, value: object, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    pad, text = (width if isinstance(width, str) else " " * min(width, limits.TEXT)), text_of(scope, value)
+def _indent(scope: Scope, value: object, width: object = 4, first: bool = False, blank: bool = False) -> str:
+    pad = width if isinstance(width, str) else " " * min(whole_of(width, "width"), limits.TEXT)
+    text = text_of(scope, value)
     lines = text.split("\n")
     limits.bounded_product(len(pad) + 1, len(lines))
     scope.work(len(lines))
@@ -66,13 +76,13 @@ def _indent(scope: Scope, value: object, width: int | str = 4, first: bool = Fal
 def _replace(scope: Scope, value: object, old: object, new: object, count: int | None = None) -> str:
     text, found, other = text_of(scope, value), text_of(scope, old), text_of(scope, new)
     limits.bounded_product(len(other), text.count(found) + 1)
-    return text.replace(found, other, -1 if count is None else count)
+    return text.replace(found, other, -1 if count is None else max(-1, min(count, len(text) + 1)))
 
 
 def _slugify(scope: Scope, value: object) -> str:
     text = text_of(scope, value)
     if len(text) > SLUG_LENGTH:
-        raise ValueError(f"a slug is made of at most {SLUG_LENGTH} characters")
+        raise Misuse(f"a slug is made of at most {SLUG_LENGTH} characters")
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = "".join(character if character.isalnum() else " " for character in plain).split()
     return "-".join(words)
@@ -117,7 +127,7 @@ def _truncate(
 ) -> str:
     text, room = text_of(scope, value), length - len(end)
     if room < 0 or leeway < 0:
-        raise ValueError("length is at least that of `end`, leeway at least 0")
+        raise Misuse("`length` is at least that of `end`, `leeway` at least 0")
     if len(text) <= length + leeway:
         return text
     kept = text[:room]
@@ -128,7 +138,7 @@ def _wordwrap(
     scope: Scope, value: object, width: int = 79, break_long_words: bool = True, wrapstring: str | None = None
 ) -> str:
     if width < 1:
-        raise ValueError("width is at least 1")
+        raise Misuse("`width` is at least 1")
     text = text_of(scope, value)
     scope.work(len(text))
     lines = [line for paragraph in text.splitlines() for line in _wrapped(paragraph, width, break_long_words)]
@@ -148,11 +158,11 @@ def _wrapped(paragraph: str, width: int, break_long_words: bool) -> list[str]:
     return [*lines, " ".join(line)]
 
 
-def _matches(scope: Scope, value: object, pattern: object) -> bool:
+def _matches(scope: Scope, value: object, pattern: str) -> bool:
     return regex_match(text_of(scope, value), pattern, scope.work)
 
 
-def _substituted(scope: Scope, value: object, pattern: object, new: object) -> str:
+def _substituted(scope: Scope, value: object, pattern: str, new: object) -> str:
     return regex_replace(text_of(scope, value), pattern, text_of(scope, new), scope.work)
 
 

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from headrace.language.filters.arguments import Filter, time_of
+from headrace.language.errors import Misuse
+from headrace.language.filters.arguments import Filter
+from headrace.language.kinds import bytes_of
 from headrace.language.scope import Scope
 
 FORMAT_LENGTH = 100
@@ -16,22 +18,23 @@ _DIRECTIVES = "aAbBdfGHIjmMpSuUVwWyYzZ%"
 _FORMAT = re.compile(f"(?:[^%]|%[{_DIRECTIVES}])*")
 
 
-def _date(scope: Scope, value: object, format: str = "%Y-%m-%d") -> str:
-    time = time_of(value)
+def _date(scope: Scope, value: datetime, format: str = "%Y-%m-%d") -> str:
     if len(format) > FORMAT_LENGTH:
-        raise ValueError(f"a format has at most {FORMAT_LENGTH} characters")
-    if not _FORMAT.fullmatch(format) or "\0" in format:
-        raise ValueError(f"after % one of {_DIRECTIVES} is expected")
-    return time.strftime(format)
+        raise Misuse(f"a format has at most {FORMAT_LENGTH} characters")
+    if b"\0" in bytes_of(format):
+        raise Misuse("a format has no character 0")
+    if not _FORMAT.fullmatch(format):
+        raise Misuse(f"after % one of {_DIRECTIVES} is expected")
+    return value.strftime(format)
 
 
-def _to_datetime(scope: Scope, value: object) -> datetime:
-    return time_of(value)
+def _to_datetime(scope: Scope, value: datetime) -> datetime:
+    return value
 
 
 def _add_time(
     scope: Scope,
-    value: object,
+    value: datetime,
     *,
     weeks: float = 0,
     days: float = 0,
@@ -40,15 +43,17 @@ def _add_time(
     seconds: float = 0,
     milliseconds: float = 0,
 ) -> datetime:
-    span = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
-    return time_of(value) + span
+    parts = {"weeks": weeks, "days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+    try:
+        return value + timedelta(**parts, milliseconds=milliseconds)
+    except (OverflowError, ValueError):
+        raise Misuse("the time is before the year 1 or after 9999, or a number is none") from None
 
 
-def _diff_time(scope: Scope, value: object, other: object, unit: str = "seconds") -> float:
-    left, right = time_of(value), time_of(other)
+def _diff_time(scope: Scope, value: datetime, other: datetime, unit: str = "seconds") -> float:
     if unit not in _UNITS:
-        raise ValueError(f"unit is one of {', '.join(_UNITS)}")
-    return (left - right).total_seconds() / _UNITS[unit]
+        raise Misuse(f"`unit` is one of {', '.join(_UNITS)}")
+    return (value - other).total_seconds() / _UNITS[unit]
 
 
 _UNITS = {"milliseconds": 0.001, "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "weeks": 604800}

@@ -1,0 +1,50 @@
+"""What makes a run that is not at its end go on: a record of its own, in the transaction that ends the segment."""
+
+from headrace.contracts.cloudevents import Location
+from headrace.contracts.jobs import Job, next_attempt, next_segment
+from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_timer
+from headrace.contracts.topics import TIMERS
+from headrace.engine.decisions import DeadLetter, Decision, HandOver, Park, Retry
+from headrace.installation import retry_topics
+from headrace.service import DeadLetterWriter
+from headrace.settings import Settings
+from headrace.streams import Outgoing, Record
+
+
+class Continuations:
+    """A job, the record that carried it, and the decision, to the record that follows from them."""
+
+    def __init__(self, settings: Settings, dead_letter: DeadLetterWriter) -> None:
+        self._dead_letter = dead_letter
+        self._timers = TIMERS.full_name(settings.prefix)
+        self._retries = {delay: topic.full_name(settings.prefix) for delay, topic in retry_topics(settings).items()}
+
+    def __call__(self, job: Job, record: Record, decision: Decision) -> Outgoing:
+        """What makes the run go on, or waits for a person."""
+        headers = [(name, value) for name, value in record.headers if name != RESUMES_HEADER]
+        match decision:
+            case HandOver():
+                return Outgoing(self._retries[min(self._retries)], record.key, next_segment(job), headers)
+            case Retry():
+                return Outgoing(self._retries[decision.tier], record.key, next_attempt(job, decision.retried), headers)
+            case Park():
+                timer = Timer(due=decision.until, resumes=_resumption(job))
+                return Outgoing(self._timers, job.run_id.encode(), write_timer(timer))
+            case DeadLetter():
+                failed = decision.error
+                return self._dead_letter.of_outcome(record, failed["type"], failed["message"], job)
+
+
+def _resumption(job: Job) -> Resumption:
+    cause = job.cause
+    return Resumption(
+        run_id=job.run_id,
+        app=job.app,
+        automation=job.automation,
+        source=Location(cause.topic, cause.partition, cause.offset),
+        generation=job.generation,
+        segment=job.segment + 1,
+        restart=job.restart,
+        key=job.key,
+        priority=job.priority,
+    )

@@ -14,7 +14,13 @@ from headrace.contracts.cloudevents import REPLAY_HEADER, repeating_headers
 from headrace.contracts.deadletters import DeadLetter, cut_key, is_resumption
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, job_key, location_text, read_job, redriven, write_job
-from headrace.contracts.resumptions import RESUMES_HEADER, read_resumption, redriven_resumption, write_resumption
+from headrace.contracts.resumptions import (
+    RESUMES_HEADER,
+    Resumption,
+    read_resumption,
+    redriven_resumption,
+    write_resumption,
+)
 from headrace.contracts.topics import JOBS, SOURCES, Topic
 from headrace.installation import READS, carriers, source_topics
 from headrace.settings import Settings
@@ -77,19 +83,20 @@ class Redriver:
         return _put_back(letter, record, headers)
 
     async def _carrier(self, letter: DeadLetter) -> Placed:
-        if letter.job is None and is_resumption(letter.headers):
-            return self._resumption(letter)
-        if letter.job is None or self._how.edited is not None:
-            record = await self._whole(letter)
-            try:
-                job = read_job(record.value)
-            except ContractError as error:
-                if self._how.edited is not None:
-                    raise NotRedrivable(f"what is to go in its place is no job: {error.message}") from None
-                return _put_back(letter, record, record.headers)
+        is_edited = self._how.edited is not None
+        if letter.job is not None and not is_edited:
+            record = WholeRecord(letter.key, letter.job, [*letter.headers])
         else:
-            job = read_job(letter.job)
-        return await self._job(job, letter)
+            record = await self._whole(letter)
+        try:
+            if letter.job is None and is_resumption(letter.headers):
+                return self._resumption(read_resumption(record.value))
+            return await self._job(read_job(record.value), letter)
+        except ContractError as error:
+            if is_edited or letter.job is not None:
+                raise NotRedrivable(f"what would go back is no job: {error.message}") from None
+            # Whoever could not read it may be mended by now.
+            return _put_back(letter, record, record.headers)
 
     async def _job(self, job: Job, letter: DeadLetter) -> Placed:
         version = job.version if self._how.version == "same" else await self._latest_of(f"{job.app}/{job.automation}")
@@ -104,10 +111,10 @@ class Redriver:
         headers = [(name, content) for name, content in letter.headers if name in _JOB_HEADERS]
         return Placed(Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, headers))
 
-    def _resumption(self, letter: DeadLetter) -> Placed:
+    def _resumption(self, found: Resumption) -> Placed:
         if self._how.is_restart or self._how.version == "latest" or self._how.edited is not None:
             raise NotRedrivable("its run was parked and its job is in the run's journal: it can be resumed as it was")
-        again = redriven_resumption(read_resumption(letter.value))
+        again = redriven_resumption(found)
         topic = JOBS[again.priority].full_name(self._settings.prefix)
         return Placed(Outgoing(topic, again.record_key, write_resumption(again), [(RESUMES_HEADER, b"")]))
 

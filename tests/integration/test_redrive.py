@@ -1,7 +1,9 @@
 """What waits in dead letters is taken up again: runs where they stopped or anew, records where they came from."""
 
+import json
 from base64 import b64encode
 from collections.abc import Callable, Generator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -321,21 +323,44 @@ def test_a_run_record_that_was_refused_is_edited_and_recorded(installation: Inst
     assert {run["_id"] for run in installation.runs("shop")} == {"r-2", record["run_id"]}
 
 
-def test_a_letter_that_names_a_topic_of_others_is_refused_and_so_is_what_is_none(installation: Installation) -> None:
-    good = orjson.dumps(
-        {
-            "format": 2, "service": "x", "reason": {"type": "evil", "message": "m\x1b[31m"},
-            # A time that MongoDB's TTL has not passed yet.
-            "at": "2999-01-01T00:00:00Z",
-            "source": {"topic": f"{installation.settings.prefix}.automations", "partition": 0, "offset": 0},
-            "key": "aw==", "headers": [], "value": "e30=", "size": 2, "truncated": False,
-        }
-    )  # fmt: skip
-    for value in (good, b"{", good.replace(b'"key":"aw=="', b'"run":{"generation":1}'), None):
+RUN = {
+    "run_id": "r", "app": "shop", "automation": "orders", "generation": 0, "segment": 0, "key": "k", "priority": "low",
+}  # fmt: skip
+HOSTILE: list[tuple[str, dict[str, Any], str]] = [
+    ("automations", {}, "no service of this installation reads"),
+    ("jobs.low", {"run": RUN, "job": "{}"}, "no job"),
+    ("jobs.low", {"run": RUN, "truncated": True}, "is gone from its topic"),
+    ("events", {"source": {"topic": "", "partition": 99, "offset": 0}}, "Kafka refuses the record"),
+    ("events", {"timestamp_ms": 10**30}, ""),
+    ("jobs.low", {"headers": [["headrace_resumes", "eA=="]]}, ""),
+    ("jobs.low", {"run": {**RUN, "generation": 10**30}}, ""),
+]
+
+
+def test_letters_that_others_have_made_do_no_more_than_ours_and_stop_nobody(installation: Installation) -> None:
+    prefix = installation.settings.prefix
+    for number, (topic, more, _) in enumerate(HOSTILE):
+        letter: dict[str, Any] = {
+            "format": 2, "service": "x", "reason": {"type": f"evil-{number}", "message": "m"}, "at": datetime.now(UTC),
+            "source": {"topic": "", "partition": 0, "offset": 0}, "key": "aw==", "headers": [], "value": "e30=",
+            "size": 2, "truncated": False, **more,
+        }  # fmt: skip
+        letter["source"] = {**letter["source"], "topic": f"{prefix}.{topic}"}
+        if "job" in more:
+            del letter["value"]
+        installation.produce("jobs.dlq", json.dumps(letter, default=str).encode(), {})
+    for value in (b"{", b"[]", None):
         installation.produce("jobs.dlq", value, {})
     found = letters(installation)
-    assert sorted(each["error"] for each in found) == ["bad_shape", "evil", "not_json", "not_json"]
-    (evil,) = [each for each in found if each["error"] == "evil"]
-    done = dlq(installation, "redrive", evil["letter"], code=1)
-    assert "no service of this installation reads" in done["reasons"][0]["reason"]
-    assert "\x1b" not in installation.headrace("dlq", "show", evil["letter"]).stdout
+    errors = sorted(each["error"] for each in found)
+    # The last one's number is more than MongoDB holds: it is a letter about a letter.
+    assert errors == sorted(
+        ["not_json", "bad_shape", "not_json", "internal_error", *(f"evil-{number}" for number in range(6))]
+    )
+    reasons = {error: words for number, (_, _, words) in enumerate(HOSTILE) if words for error in [f"evil-{number}"]}
+    for each in found:
+        words = reasons.get(each["error"])
+        done = dlq(installation, "redrive", each["letter"], code=0 if words is None else 1)
+        if words is not None:
+            assert words in done["reasons"][0]["reason"]
+    assert {each["error"] for each in letters(installation)} >= set(reasons)

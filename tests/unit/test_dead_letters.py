@@ -158,6 +158,8 @@ def test_a_letter_of_the_first_format_is_still_read() -> None:
     [
         (None, "not_json"), (b"{", "not_json"), (b"[]", "bad_shape"), (b"null", "bad_shape"), (b"{}", "bad_shape"),
         (old_letter(format=3), "bad_shape"), (old_letter(value="?"), "bad_shape"), (old_letter(source=1), "bad_shape"),
+        (old_letter(source={"topic": "t", "partition": -1, "offset": 0}), "bad_shape"),
+        (old_letter(source={"topic": "t", "partition": 0, "offset": 1 << 63}), "bad_shape"),
     ],
 )  # fmt: skip
 def test_what_is_no_dead_letter_is_refused_by_kind(value: bytes | None, type: str) -> None:

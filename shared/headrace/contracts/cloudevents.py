@@ -111,7 +111,7 @@ def repeating_headers(headers: Headers, location: Location, timestamp_ms: int | 
     repeating = [*headers]
     if REDRIVEN_HEADER not in names:
         repeating.append((REDRIVEN_HEADER, "/".join(map(str, location)).encode()))
-    if "ce_time" not in names and timestamp_ms is not None:
+    if "ce_time" not in names and timestamp_ms is not None and 0 <= timestamp_ms < _END_OF_TIME_MS:
         repeating.append(("ce_time", format_time(datetime.fromtimestamp(timestamp_ms / 1000, UTC)).encode()))
     return repeating
 
@@ -131,6 +131,9 @@ def format_time(time: datetime) -> str:
     """RFC 3339 with microseconds; `time` is aware."""
     return time.isoformat(timespec="microseconds")
 
+
+_END_OF_TIME_MS = 253_402_300_800_000
+"""The first millisecond that no datetime can say: of the year 10000. Kafka takes any number from a client."""
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 

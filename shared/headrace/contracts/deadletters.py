@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal, cast
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import Headers, Location
@@ -114,6 +114,12 @@ def _text_bytes(text: object) -> object:
     return text.encode() if isinstance(text, str) else text
 
 
+def _place(found: Location) -> Location:
+    if 0 <= found.partition < 1 << 31 and 0 <= found.offset < 1 << 63:
+        return found
+    raise ValueError("a partition and an offset that Kafka can have are expected")
+
+
 Base64 = Annotated[bytes, BeforeValidator(_bytes)]
 
 
@@ -130,7 +136,7 @@ class DeadLetter(BaseModel):
     format: Literal[1, 2]
     service: str
     reason: Reason
-    source: Location
+    source: Annotated[Location, AfterValidator(_place)]
     at: datetime
     key: Base64 | None
     headers: Sequence[tuple[str, Base64]]

@@ -24,6 +24,7 @@ _REFUSING = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.POLICY_VIOLATION,
         KafkaError._UNKNOWN_TOPIC,  # pyright: ignore[reportPrivateUsage]
+        KafkaError._UNKNOWN_PARTITION,  # pyright: ignore[reportPrivateUsage]
     )
 )
 """Errors of one record, which another try would not mend."""

@@ -5,6 +5,7 @@ is done at once; on real servers test_resume_kill does it.
 """
 
 import asyncio
+import selectors
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,26 @@ RESUMES = 40
 """More than any test cuts: a run that comes to no end is a mistake."""
 
 
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only while all wait, and then at once: time limits cut off what they would."""
+
+    def __init__(self) -> None:
+        self._jumps = _Jumps()
+        super().__init__(self._jumps)
+
+    def time(self) -> float:
+        return self._jumps.now
+
+
+class _Jumps(selectors.SelectSelector):
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "all wait for what never comes"
+        self.now += timeout
+        return super().select(0)
+
+
 @dataclass(frozen=True)
 class Cut:
     """The worker is lost at its `call`-th call to the outside, before or after that took effect.
@@ -82,16 +103,15 @@ class Cut:
 class World:
     """What outlives a worker: journal, rows, and what the other side was asked. Each call counts from the last cut on.
 
-    `varies`: asked again, the other side answers something else, so that whoever decides anew goes another way.
-    `seconds` pass at each call.
+    `varies`: asked again, the other side answers something else, so that whoever decides anew goes another way. A call
+    takes up to `longest` seconds, of which some pass before it takes effect.
     """
 
     cuts: list[Cut] = field(default_factory=list[Cut])
     varies: bool = True
-    seconds: float = 0.0
+    longest: float = 0.0
     shuffle: Random = field(default_factory=lambda: Random(0))
     calls: int = 0
-    time: float = 0.0
     entries: list[bytes] = field(default_factory=list[bytes])
     rows: list[NewRow] = field(default_factory=list[NewRow])
     requests: list[HttpRequest] = field(default_factory=list[HttpRequest])
@@ -104,12 +124,8 @@ class World:
 
     async def _call(self) -> bool:
         """Whether the worker is lost after this call; raises if before it."""
-        for _ in range(self.shuffle.randrange(3)):
-            await asyncio.sleep(0)
-        if self.is_dead:
-            raise PlatformUnavailable("the worker is dead")
+        await self._pass()
         self.calls += 1
-        self.time += self.seconds
         if not self.cuts or self.calls != self.cuts[0].call:
             return False
         cut = self.cuts.pop(0)
@@ -122,8 +138,14 @@ class World:
     async def _leave(self, dies: bool) -> None:
         if dies:
             raise PlatformUnavailable("cut off")
+        await self._pass()
+
+    async def _pass(self) -> None:
+        """Some time passes, or others have a turn."""
         for _ in range(self.shuffle.randrange(3)):
             await asyncio.sleep(0)
+        if self.longest:
+            await asyncio.sleep(self.shuffle.choice((0.0, 0.5, 1.0)) * self.longest / 2)
         if self.is_dead:
             raise PlatformUnavailable("the worker is dead")
 
@@ -192,21 +214,17 @@ class World:
         return [item for entry in entries for item in entry["items"]]
 
 
-class WorldClock:
-    """The world's time; sleeping lets it pass."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
+class LoopClock:
+    """The event loop's time."""
 
     def now(self) -> datetime:
-        return AT + timedelta(seconds=self._world.time)
+        return AT + timedelta(seconds=self.perf())
 
     def perf(self) -> float:
-        return self._world.time
+        return asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:
-        self._world.time += seconds
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
 
 
 class Read(AwaitingStep):
@@ -259,7 +277,8 @@ class Leaving:
 
 def run_to_its_end(world: World, plan: Plan, leaving: Leaving | None = None, tries: int = 3) -> Course:
     """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all."""
-    return asyncio.run(_to_its_end(world, plan, leaving or Leaving(), tries))
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries))
 
 
 async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) -> Course:
@@ -277,7 +296,7 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
             continue
         course.outcomes.append(outcome)
         if isinstance(outcome.decision, Park):
-            world.time = max(world.time, (outcome.decision.until - AT).total_seconds())
+            await asyncio.sleep(max(0.0, (outcome.decision.until - LoopClock().now()).total_seconds()))
         gave_up += isinstance(outcome.decision, DeadLetter)
         if outcome.decision is None or (isinstance(outcome.decision, DeadLetter) and gave_up == tries):
             return course
@@ -294,7 +313,7 @@ async def execute(world: World, plan: Plan, job: Job = JOB, leaving: Any = lambd
     where = Location("jobs", 0, 9 + job.segment)
     claim = Claim(job.run_id, Location("e", 0, 0), where, job.generation, job.segment, f"worker-{world.claims}")
     claimed = await world.claim(claim)
-    ports = Ports(rows=cast(Any, world), http=world, clock=WorldClock(world))
+    ports = Ports(rows=cast(Any, world), http=world, clock=LoopClock())
     # Each segment has a `now` of its own.
     started = Started(job, where, AT + timedelta(seconds=10 * job.generation + job.segment))
     journal = Journal(cast(Any, world), claim, claimed.journal, restart=job.restart, unsent=job.unsent)

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from resuming import AT, JOB, World, execute, run_to_its_end
+from resuming import AT, JOB, World, run_to_its_end
 from test_resume import plan_of
 
 from headrace.contracts.jobs import next_attempt, read_job
@@ -27,8 +27,8 @@ def course_of(*steps: dict[str, Any]) -> Any:
     return world, run_to_its_end(world, plan_of([*steps]))
 
 
-async def test_a_long_delay_parks_the_run_and_says_until_when() -> None:
-    outcome = await execute(World(), plan_of([TELL, PAUSE]))
+def test_a_long_delay_parks_the_run_and_says_until_when() -> None:
+    outcome = course_of(TELL, PAUSE)[1].outcomes[0]
     due = AT + timedelta(minutes=10)
     assert outcome.decision == Park(due, "pause")
     assert (outcome.record["status"], outcome.record["sequence"]) == ("waiting", 1)
@@ -36,8 +36,8 @@ async def test_a_long_delay_parks_the_run_and_says_until_when() -> None:
     assert [step["id"] for step in outcome.record["steps"]] == ["tell"]
 
 
-async def test_a_short_one_holds_its_worker() -> None:
-    outcome = await execute(World(), plan_of([{"id": "pause", "delay": {"for": "5s"}}]))
+def test_a_short_one_holds_its_worker() -> None:
+    (outcome,) = course_of({"id": "pause", "delay": {"for": "5s"}})[1].outcomes
     assert outcome.record["status"] == "success"
 
 

@@ -32,7 +32,7 @@ async def attempt(
     while True:
         if run.cancellation.error is not None:
             raise OutOfTime
-        await _announced(run, step)
+        await _announced(run, step, is_first=not attempts)
         entry = _begin(clock.now(), attempts)
         began = clock.perf()
         try:
@@ -56,11 +56,15 @@ async def attempt(
         backoff = min(backoff * retry.factor, retry.max)
 
 
-async def _announced(run: Run, step: PlannedAwaiting) -> None:
-    """What the journal must know before a call to others is made."""
+async def _announced(run: Run, step: PlannedAwaiting, *, is_first: bool) -> None:
+    """What the journal must know before a call to others is made.
+
+    That it is made, of one that may be made once, and of one beside which the run may end: a resumed run, in which that
+    end comes before the call, would not know that there was one.
+    """
     if run.journal is None or step.effect in ("none", "once"):
         return
-    if step.at_most_once:
+    if step.at_most_once or (run.is_ended_beside and is_first):
         await run.journal.announce(run.key)
     else:
         await run.journal.write_answers()

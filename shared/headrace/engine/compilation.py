@@ -41,6 +41,7 @@ from headrace.engine.plan import (
     Way,
     awaits,
     has_effects,
+    may_end,
 )
 from headrace.engine.sources import NOWHERE, Sources
 from headrace.engine.uses import Uses
@@ -178,6 +179,7 @@ class _Compiler:
             keep=loop.keep,
             concurrency=loop.concurrency,
             steps=steps,
+            ended_beside=loop.concurrency > 1 and may_end(steps),
         )
 
     def _parallel(self, source: ParallelStep, path: str, common: Common) -> PlannedStep:
@@ -185,7 +187,13 @@ class _Compiler:
             (strand.name, self.steps(strand.steps, f"{path}.parallel.{i}.steps", common["path"]))
             for i, strand in enumerate(source.parallel)
         )
-        return PlannedParallel(**common, strands=strands, awaits=any(awaits(steps) for _, steps in strands))
+        ends = [may_end(steps) for _, steps in strands]
+        return PlannedParallel(
+            **common,
+            strands=strands,
+            awaits=any(awaits(steps) for _, steps in strands),
+            ended_beside=tuple(any(ends[:place] + ends[place + 1 :]) for place in range(len(ends))),
+        )
 
     def _delay(self, source: DelayStep, path: str, common: Common) -> PlannedStep:
         delay = source.delay

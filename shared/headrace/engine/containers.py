@@ -21,7 +21,7 @@ from headrace.engine.plan import (
     PlannedStep,
 )
 from headrace.engine.ports import Clock
-from headrace.engine.replay import decided
+from headrace.engine.replay import decided, only_recorded
 from headrace.engine.run import Run
 from headrace.engine.together import together
 from headrace.language import TemplateError
@@ -111,6 +111,10 @@ class Containers(ABC):
                     raise StepError("failure_condition", told, outputs=done.outputs())
                 ending = await self._iteration(run, step, index, done)
                 if ending is not None:
+                    with only_recorded(run) as has_more:
+                        for number in range(index + 1, len(items)) if has_more else ():
+                            run.begin_item(items[number], number, count, outer)
+                            await self._recorded(run, step, number, done)
                     return ending
                 if step.break_if is not None:
                     run.enter(step.path, step.position)
@@ -132,7 +136,7 @@ class Containers(ABC):
             for index, item in numbered:
                 if broken:
                     return
-                strand = run.fork()
+                strand = run.fork(is_ended_beside=step.ended_beside)
                 strand.begin_item(item, index, count, outer)
                 strand.enter(step.path, step.position)
                 try:
@@ -147,6 +151,12 @@ class Containers(ABC):
                     return
 
         await together([work_off() for _ in range(min(step.concurrency, len(items)))])
+        for index, item in numbered:
+            strand = run.fork()
+            strand.begin_item(item, index, count, outer)
+            with only_recorded(strand) as has_more:
+                if has_more and await self._recorded(strand, step, index, done):
+                    strands[index] = strand, None
         for index in sorted(strands):
             run.join(strands[index][0], with_outputs=index == max(strands))
         ending = self._ended(run, list(strands.values()))
@@ -173,6 +183,19 @@ class Containers(ABC):
         done.done(index, results, failures[0].error if failures else None)
         return ending
 
+    async def _recorded(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> bool:
+        """What was done for an item that the loop does not come to any more; says whether there is any."""
+        run.enter(step.path, step.position)
+        if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
+            done.skipped += 1
+            return True
+        failed_before, results = len(run.failures), list[StepResult]()
+        await self.execute_steps(run, step.steps, results)
+        if results:
+            failures = run.failures[failed_before:]
+            done.done(index, results, failures[0].error if failures else None)
+        return bool(results)
+
     async def execute_parallel_step(
         self, run: Run, step: PlannedParallel, result: StepResult, began: float, noted: Noted | None = None
     ) -> Ending | None:
@@ -189,7 +212,7 @@ class Containers(ABC):
     async def _side_by_side(
         self, run: Run, step: PlannedParallel, children: list[StepResult], outputs: dict[str, object]
     ) -> Ending | None:
-        done = [(run.fork(), list[StepResult]()) for _ in step.strands]
+        done = [(run.fork(is_ended_beside=each), list[StepResult]()) for each in step.ended_beside]
 
         async def follow(number: int) -> tuple[Run, Ending | None]:
             strand, results = done[number]
@@ -237,16 +260,18 @@ class Containers(ABC):
         outputs: Callable[[], Mapping[str, object]],
     ) -> Ending | None:
         """Awaits the steps inside of one, within its own time, or as far as they are recorded if that had passed."""
-        key, outer = run.key, (run.deadline, run.deadline_of, run.only_recorded)
+        key, outer, only_recorded_outside = run.key, (run.deadline, run.deadline_of), run.only_recorded
         if step.timeout is not None and began + step.timeout < run.deadline:
             run.deadline, run.deadline_of = began + step.timeout, step.path
         had_passed = noted is not None and noted.result is not None
-        run.only_recorded = run.only_recorded or had_passed
+        if had_passed and run.only_recorded is None:
+            run.only_recorded = "replayed"
         try:
             ending = await inside
             has_passed = had_passed or (ending == "timed_out" and run.timed_out_by == step.path)
         finally:
-            run.deadline, run.deadline_of, run.only_recorded = outer
+            run.deadline, run.deadline_of = outer
+            run.only_recorded = only_recorded_outside
             run.scope.key = key
         if has_passed and step.timeout is not None:
             raise StepTimeout(step.timeout, outputs())

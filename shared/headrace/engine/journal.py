@@ -24,7 +24,7 @@ from headrace.engine.verbatim import dumps, loads
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What the journal says of a step. `result` None: its call had been announced, and nobody knows what became of it.
+    """What the journal says of a step. `result` None: its call had been announced, and nothing more is known of it.
 
     `decision` is what a step with steps inside decided (the way of a branch, the items of a loop), if `is_decided`.
     `publications` are those not emitted yet.
@@ -60,6 +60,7 @@ class Journal:
         self._claim = claim
         self._written = len(entries)
         self._known: dict[str, Noted] = {}
+        self._last_tries: dict[str, StepResult] = {}
         self._pending: list[dict[str, object]] = []
         self._writing = asyncio.Lock()
         self._holds_answers = False
@@ -74,6 +75,8 @@ class Journal:
         self._publishing = {(claim.generation, claim.segment), *unsent}
         for entry in joined(entries):
             self._read(entry)
+        self.is_resumed = self._written > 0
+        """Whether anything was written down before."""
 
     def started_at(self, now: datetime) -> datetime:
         """When the run was first started, as far as anything was written down since; else `now`, which is it then."""
@@ -84,6 +87,10 @@ class Journal:
     def recall(self, key: str) -> Noted | None:
         """What is written of the step with this key."""
         return self._known.get(key)
+
+    def last_try(self, key: str) -> StepResult | None:
+        """How the step with this key failed when it was done last, if it is to be done again."""
+        return self._last_tries.get(key)
 
     def note(
         self,
@@ -131,7 +138,7 @@ class Journal:
         self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
 
     async def announce(self, key: str) -> None:
-        """A call that must not be made twice comes next; raises OwnershipLost, PlatformUnavailable."""
+        """A call of which a resumed run must know comes next; raises OwnershipLost, PlatformUnavailable."""
         self._pending.append({"key": key})
         await self.write()
 
@@ -240,6 +247,8 @@ class Journal:
                 continue
             if "again" in item:
                 self._known.pop(key, None)
+                if before.result is not None:
+                    self._last_tries[key] = before.result
                 if before.is_decided:
                     self._known[key] = Noted(decision=before.decision, is_decided=True)
                 continue

@@ -41,7 +41,7 @@ from headrace.engine.plan import (
 from headrace.engine.ports import OwnershipLost, Ports
 from headrace.engine.publications import Publication
 from headrace.engine.record import final_record
-from headrace.engine.replay import replayed, unknown_outcome, written_down
+from headrace.engine.replay import is_unknown, last_tried, only_recorded, replayed, unknown_outcome, written_down
 from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
 from headrace.language import TemplateError
@@ -129,10 +129,14 @@ class Orchestrator(Containers):
 
     async def execute_steps(self, run: Run, steps: Sequence[PlannedStep], results: list[StepResult]) -> Ending | None:
         """Executes `steps` in order into `results`, until the end or what ends the run; None is the end."""
-        run.strands.steps += len(steps)
-        for step in steps:
+        if run.only_recorded is None:
+            run.strands.steps += len(steps)
+        for place, step in enumerate(steps, 1):
             ending = await self.execute_step(run, step, results)
             if ending is not None:
+                with only_recorded(run) as has_more:
+                    for beyond in steps[place:] if has_more else ():
+                        await self.execute_step(run, beyond, results)
                 return ending
         return None
 
@@ -148,18 +152,10 @@ class Orchestrator(Containers):
         if run.journal is not None:
             noted = run.journal.recall(run.key)
         # Of a delay that has begun and not ended its end is known, and nothing else.
-        if noted is None or (noted.result is None and isinstance(step, PlannedDelay)):
-            if run.only_recorded:
-                return "replayed"
-            if run.cancellation.error is not None:
-                return "cancelled"
-            if run.strands.are_halted:
-                return "halted"
-            if run.journal is not None and run.is_asked_to_leave():
-                return "handed_over"
-            if began >= run.deadline:
-                run.timed_out_by = run.deadline_of
-                return "timed_out"
+        is_ahead = noted is None or (noted.result is None and isinstance(step, PlannedDelay))
+        if is_ahead and (ending := self._ending_before(run, began)) is not None:
+            last_tried(run, step, results)
+            return ending
         result: StepResult = {
             "id": step.id,
             "use": step.use,
@@ -174,7 +170,7 @@ class Orchestrator(Containers):
             return replayed(run, step, result, noted.result, noted)
         before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
         try:
-            if noted is not None and noted.result is None and not noted.is_decided:
+            if noted is not None and is_unknown(step, noted):
                 raise unknown_outcome(step)
             if noted is not None or step.when is None or step.when.holds(run.scope):
                 ending = await self._do(run, step, result, began, noted)
@@ -196,6 +192,21 @@ class Orchestrator(Containers):
         elif run.journal is not None:
             await written_down(run, run.journal, step, result, before, ending)
         return ending
+
+    def _ending_before(self, run: Run, began: float) -> Ending | None:
+        """How the run ends before a step that is not done yet, if it does."""
+        if run.only_recorded is not None:
+            return run.only_recorded
+        if run.cancellation.error is not None:
+            return "cancelled"
+        if run.strands.are_halted:
+            return "halted"
+        if run.journal is not None and run.is_asked_to_leave():
+            return "handed_over"
+        if began >= run.deadline:
+            run.timed_out_by = run.deadline_of
+            return "timed_out"
+        return None
 
     async def _do(
         self, run: Run, step: PlannedStep, result: StepResult, began: float, noted: Noted | None

@@ -196,6 +196,8 @@ class PlannedLoop(_Planned):
     keep: int
     concurrency: int
     steps: "tuple[PlannedStep, ...]"
+    ended_beside: bool
+    """Whether an item may end the run while others are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class PlannedParallel(_Planned):
     strands: "tuple[tuple[str, tuple[PlannedStep, ...]], ...]"
     awaits: bool
     """Whether any of them waits for something; else they are done one after the other."""
+    ended_beside: tuple[bool, ...]
+    """For each, whether another of them may end the run."""
 
 
 Container: TypeAlias = PlannedBranch | PlannedLoop | PlannedParallel
@@ -277,6 +281,18 @@ def _waits(step: PlannedStep) -> bool:
 
 def _count(steps: Sequence[PlannedStep]) -> int:
     return sum(1 + sum(_count(inner) for inner in lists_in(step)) for step in steps)
+
+
+def may_end(steps: Sequence[PlannedStep]) -> bool:
+    """Whether any of `steps`, or inside of them, may end the run for good."""
+    return any(
+        isinstance(step, PlannedStop | PlannedFilter)
+        or step.on_error == "stop"
+        # What is made at most once is not tried again later: its run ends.
+        or (isinstance(step, PlannedAwaiting) and step.at_most_once and step.on_error == "retry")
+        or any(may_end(inner) for inner in lists_in(step))
+        for step in steps
+    )
 
 
 def has_effects(steps: Sequence[PlannedStep]) -> bool:

@@ -1,6 +1,7 @@
 """What the journal does to the flow: steps that were done are given again, steps that are done are written down."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 from headrace.contracts.runs import StepResult
@@ -58,7 +59,10 @@ async def written_down(
     published, failed = before
     key = run.key
     if ending == "gave_up" and "error" in result and not journal.has_ended:
-        # When the run is resumed, it is with this step: what failed inside of it is done again with it.
+        # When the run is resumed, it is with this step: what failed inside of it is done again with it. How it failed
+        # is kept: the run may come to its end before it is here again.
+        if not isinstance(step, CONTAINERS):
+            journal.note(key, result)
         for failure in run.failures[failed:]:
             if failure.key is not None:
                 journal.note_again(failure.key)
@@ -85,6 +89,35 @@ def _note_container(journal: Journal, key: str, result: StepResult) -> None:
         journal.note(key, alone, is_answer=True)
 
 
+def last_tried(run: Run, step: PlannedStep, results: list[StepResult]) -> None:
+    """The run has come to its end before a step that it was to do again: how it failed last is in its results."""
+    last = None if run.journal is None else run.journal.last_try(run.key)
+    if last is None or isinstance(step, CONTAINERS):
+        return
+    with only_recorded(run):
+        result = last.copy()
+        results.append(result)
+        replayed(run, step, result, last, Noted(result=last))
+
+
+@contextmanager
+def only_recorded(run: Run) -> Generator[bool]:
+    """Beyond the end of a list of steps, or of a loop's items, nothing more is done; says whether something may have
+    been done there: a run that gave up does again what failed, and may now come to its end before what it did after
+    that. It stays in the record, and what it published goes out."""
+    if run.journal is None or not run.journal.is_resumed:
+        yield False
+        return
+    outer, run.only_recorded = run.only_recorded, run.only_recorded or "halted"
+    # How the list came to its end is decided.
+    ended = (run.gave_up_on, run.timed_out_by, run.end_status)
+    try:
+        yield True
+    finally:
+        run.only_recorded = outer
+        run.gave_up_on, run.timed_out_by, run.end_status = ended
+
+
 def decided(run: Run, name: str, condition: Condition) -> bool:
     """Whether the condition `name` of the loop's iteration under way holds, or held when it was first looked at."""
     journal, step_key = run.journal, run.key
@@ -92,7 +125,7 @@ def decided(run: Run, name: str, condition: Condition) -> bool:
     noted = None if journal is None else journal.recall(key)
     if noted is not None:
         return bool(noted.decision)
-    if run.only_recorded:
+    if run.only_recorded is not None:
         return False
     # A key of its own: what it draws must not depend on what was drawn before it, which a resumed run doesn't draw.
     run.scope.key = key
@@ -103,6 +136,11 @@ def decided(run: Run, name: str, condition: Condition) -> bool:
     if journal is not None:
         journal.note_decision(key, holds)
     return holds
+
+
+def is_unknown(step: PlannedStep, noted: Noted) -> bool:
+    """Whether the step's call may not be made again, and nobody knows what became of it."""
+    return noted.result is None and not noted.is_decided and isinstance(step, PlannedAwaiting) and step.at_most_once
 
 
 def unknown_outcome(step: PlannedStep) -> StepError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
@@ -65,6 +65,7 @@ class Run:
         "gave_up_on",
         "has_collected",
         "is_asked_to_leave",
+        "is_ended_beside",
         "job",
         "journal",
         "lets_others",
@@ -96,8 +97,10 @@ class Run:
         self.cancellation = cancellation
         self.lets_others = False
         """Whether it may suspend: a long computation gives others their turn."""
-        self.only_recorded = False
-        """Inside a step that had run out of its time: what it had done is replayed, and nothing more is done."""
+        self.only_recorded: Literal["replayed", "halted"] | None = None
+        """Where what was done is replayed and nothing more is done: how a list of steps ends that has more."""
+        self.is_ended_beside = False
+        """Whether a strand beside this one may end the run."""
         self.strands = Strands()
         self.result: StepResult | None = None
         """Of the step under way."""
@@ -246,9 +249,13 @@ class Run:
         else:
             self._roots.update(loop=outer.loop, item=outer.item, item_index=outer.number)
 
-    def fork(self) -> "Run":
-        """A strand that is done beside others: it sees what was done before, and of its siblings nothing."""
+    def fork(self, *, is_ended_beside: bool = False) -> "Run":
+        """A strand that is done beside others: it sees what was done before, and of its siblings nothing.
+
+        `is_ended_beside`: one of these may end the run.
+        """
         twin = copy(self)
+        twin.is_ended_beside = self.is_ended_beside or is_ended_beside
         twin._steps, twin._steps_by_id, twin._steps_by_name = (
             self._steps.copy(),
             self._steps_by_id.copy(),

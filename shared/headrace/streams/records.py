@@ -22,12 +22,13 @@ class Record(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A record to produce; the partition follows from the key."""
+    """A record to produce; the partition follows from the key unless it is given."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -36,6 +37,8 @@ class Outcome(NamedTuple):
     record: Record
     epoch: int
     outputs: Sequence[Outgoing]
+    own: Sequence[Outgoing] = ()
+    """What the record's own partition is told of it: produced even if `outputs` are replaced by a dead letter."""
 
 
 def read_message(message: Message) -> Record:

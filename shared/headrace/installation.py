@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headrace.contracts.topics import DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TOPICS, Topic
+from headrace.contracts.topics import DAY_MS, JOBS, RETRIES, RUNS, SOURCES, TIMERS, TOPICS, Topic
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
 from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
@@ -11,8 +11,10 @@ READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
     "orchestrator": (*JOBS.values(), *RETRIES.values()),
     "recorder": (RUNS,),
+    "scheduler": (TIMERS,),
 }
-"""The services in the order of an event's way, and the topics that each one's group consumes."""
+"""The services in the order of an event's way, at the end the one that begins ways by the clock; and the topics that
+each one's group consumes."""
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:

@@ -10,6 +10,7 @@ from headrace.contracts.topics import (
     RETRIES,
     RUNS,
     SOURCES,
+    TIMERS,
     TOPICS,
     Topic,
     retry_topic,
@@ -22,8 +23,10 @@ READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
     "orchestrator": CARRIERS,
     "recorder": (RUNS, DEAD_LETTERS),
+    "scheduler": (TIMERS,),
 }
-"""Services on the streams runtime, in the order of an event's way, and the topics that each one's group consumes."""
+"""Services on the streams runtime, in the order of an event's way, at the end the one that begins ways by the
+clock; and the topics that each one's group consumes."""
 
 SERVICES: tuple[str, ...] = (*READS, "insights")
 """All of them."""

@@ -50,7 +50,7 @@ class FakeProducer:
         self._values, self._offsets = [], []
         self._step("begin", lambda: None)
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any, on_delivery: Any) -> None:
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **_: Any) -> None:
         self._step("produce", lambda: self._values.append(value))
 
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], metadata: object, timeout: float) -> None:
@@ -218,10 +218,10 @@ def test_one_record_the_broker_refuses_ends_as_a_dead_letter_and_its_neighbours_
     refused = outcomes((0, 5))[0].outputs[0].value
 
     class Picky(FakeProducer):
-        def produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any, on_delivery: Any) -> None:
+        def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **_: Any) -> None:
             if value == refused:
                 raise KafkaException(REFUSED)
-            super().produce(topic, value, key, headers, on_delivery)
+            super().produce(topic, value, key, partition)
 
     picky = TransactionCycle(cast(Any, lambda: Picky(broker)), cast(Any, FakeIntake(broker)), letter, threading.Event())
     assert picky.commit(outcomes(*places), BatchProgress({}))
@@ -230,9 +230,22 @@ def test_one_record_the_broker_refuses_ends_as_a_dead_letter_and_its_neighbours_
     assert broker.values == wanted
 
 
+def test_what_a_partition_is_told_of_its_record_stays_when_the_rest_becomes_a_dead_letter(broker: Broker) -> None:
+    class Picky(FakeProducer):
+        def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **_: Any) -> None:
+            if topic == "out":
+                raise KafkaException(REFUSED)
+            self._step("produce", lambda: self._values.append(b"%d %s" % (partition, value or b"none")))
+
+    picky = TransactionCycle(cast(Any, lambda: Picky(broker)), cast(Any, FakeIntake(broker)), letter, threading.Event())
+    own = Outgoing("in", b"k", None, (), 1)
+    assert picky.commit([outcomes((1, 5))[0]._replace(own=[own])], BatchProgress({}))
+    assert broker.values == [b"-1 dead 1/5 msg_size_too_large", b"1 none"]
+
+
 def test_when_even_the_dead_letter_is_refused_the_stream_stops_and_names_the_record(broker: Broker) -> None:
     class Refusing(FakeProducer):
-        def produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any, on_delivery: Any) -> None:
+        def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **_: Any) -> None:
             raise KafkaException(REFUSED)
 
     refusing = TransactionCycle(
@@ -307,10 +320,10 @@ def test_every_outcome_is_in_one_committed_summary_though(
 
 def test_halves_are_summed_up_each_for_itself_and_a_dead_letter_is_not_counted(broker: Broker) -> None:
     class Picky(FakeProducer):
-        def produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any, on_delivery: Any) -> None:
+        def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **_: Any) -> None:
             if value == b"0/2":
                 raise KafkaException(REFUSED)
-            super().produce(topic, value, key, headers, on_delivery)
+            super().produce(topic, value, key, partition)
 
     def summarise(outcomes: Sequence[Outcome]) -> list[Outgoing]:
         return [Outgoing("sums", None, f"{[each.tally for each in outcomes]}".encode())]

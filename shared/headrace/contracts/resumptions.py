@@ -3,10 +3,8 @@
 It carries no trigger: a run that parks has left its job in its journal, which whoever resumes it reads anyway.
 """
 
-from datetime import datetime
-
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.errors import ContractError
@@ -49,7 +47,7 @@ class Timer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = 1
-    due: datetime
+    due: AwareDatetime
     resumes: Resumption
 
 

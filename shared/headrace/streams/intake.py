@@ -47,6 +47,8 @@ class Intake:
 
     `known` answers whether the group committed a partition before. `commit_lock` is held by whoever commits: a
     revocation waits for it, so that no offset of a partition is committed after the partition was given away.
+    `whole`: a partition is read from its beginning, whatever is committed; `known` is not asked, and `target` tells how
+    far it must be read.
     """
 
     def __init__(
@@ -58,7 +60,10 @@ class Intake:
         capacity: int,
         capacity_bytes: int,
         listener: Listener | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
+        self._whole = whole
         self._listener = listener or NoListener()
         self.commit_lock = threading.Lock()
         self.joined = threading.Event()
@@ -76,6 +81,8 @@ class Intake:
         self._ends: dict[Partition, int] = {}
         """Where a partition's end was reached. A new owner of a quiet partition has read nothing there, so it has no
         position, and only this passes the markers that its predecessor left behind the last record."""
+        self._targets: dict[Partition, tuple[int, int]] = {}
+        self._is_end_news = False
         self._epochs: dict[Partition, int] = {}
         self._last_epoch = 0
         self._group_metadata: object = consumer.consumer_group_metadata()
@@ -139,6 +146,17 @@ class Intake:
         return self._epochs.get(partition) == epoch
 
     @property
+    def epochs(self) -> dict[Partition, int]:
+        """All assigned partitions with their epochs, as of now."""
+        return dict(self._epochs)
+
+    def target(self, partition: Partition, epoch: int) -> int | None:
+        """Whoever has read a `whole` partition up to here has read all that was written before it was assigned, and
+        what was written in transactions is decided. None: it is not known yet, and nothing of it was handed out."""
+        known = self._targets.get(partition)
+        return known[1] if known is not None and known[0] == epoch else None
+
+    @property
     def group_metadata(self) -> object:
         """The group's metadata after the last poll; the broker refuses it if a rebalance came since."""
         return self._group_metadata
@@ -188,7 +206,8 @@ class Intake:
         if items:
             self._last_record = now
             metrics.RECORDS_READ.inc(len(items))
-        elif now - self._last_record > IDLE_AFTER_S:
+        elif now - self._last_record > IDLE_AFTER_S or self._is_end_news:
+            self._is_end_news = False
             self._offer_positions()
         with self._changed:
             if items:
@@ -207,11 +226,16 @@ class Intake:
         error = message.error()
         if error is None:
             record = read_message(message)
-            return record if record[:2] in self._epochs else None
+            if record[:2] not in self._epochs:
+                return None
+            self._note_target(record[:2])
+            return record
         if error.code() == KafkaError._PARTITION_EOF:  # pyright: ignore[reportPrivateUsage]
             partition = str(message.topic()), int(message.partition() or 0)
             if partition in self._epochs:  # else told before it was given away: when it comes back, more may be there
                 self._ends[partition] = int(message.offset() or 0)
+                self._note_target(partition)
+                self._is_end_news = self._whole
             return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
@@ -219,6 +243,13 @@ class Intake:
             raise StreamFailed(f"reading from Kafka failed: {error}")
         self._log.warning("kafka consumer", error=str(error))
         return None
+
+    def _note_target(self, partition: Partition) -> None:
+        """Takes the end that the first fetch after the assignment told. It is the true one, behind open transactions of
+        the last owner, which are so waited for; asked for it, the client answers with the end of what can be read."""
+        if self._whole and partition not in self._targets:
+            ends = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+            self._targets[partition] = self._epochs[partition], ends[1]
 
     def _wait_for_room(self) -> None:
         """Pauses fetching while the buffer is full; polling goes on, because callbacks and membership hang on it."""
@@ -275,7 +306,9 @@ class Intake:
         for found in offsets:
             if found.error is not None:
                 raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
-            if found.offset < 0:
+            if self._whole:
+                found.offset = OFFSET_BEGINNING
+            elif found.offset < 0:
                 if self._known((found.topic, found.partition)):
                     raise OffsetsLost(self._group, found.topic, found.partition, "none is committed")
                 found.offset = OFFSET_BEGINNING
@@ -331,6 +364,7 @@ class Intake:
             self._epochs.pop(partition, None)
             self._offered.pop(partition, None)
             self._ends.pop(partition, None)
+            self._targets.pop(partition, None)
         metrics.ASSIGNED.set(len(self._epochs))
         with self._changed:
             self._idle = {partition: held for partition, held in self._idle.items() if partition not in gone}

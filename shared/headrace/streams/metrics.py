@@ -27,3 +27,5 @@ HEAD_OF_LINE = Gauge(
     "headrace_head_of_line_seconds", "How long the record that holds a partition back has run", ["topic"]
 )
 SUSPECTS = Counter("headrace_suspects_total", "Records that may have killed their worker", ["how"])
+REBUILDING = Gauge("headrace_rebuilding_partitions", "Assigned partitions whose state is not rebuilt yet")
+REBUILD_SECONDS = Gauge("headrace_rebuild_seconds", "How long the last partition took from its first record to its end")

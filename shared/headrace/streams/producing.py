@@ -87,7 +87,7 @@ class ConfirmingProducer:
         return Fate(frozenset(confirmed), refused, failures[0] if failures else None)
 
     def _produce(self, placed: Placed, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-        topic, key, value, headers = placed.record
+        topic, key, value, headers, _ = placed.record
         partition = PARTITION_UA if placed.partition is None else placed.partition
         while True:
             try:

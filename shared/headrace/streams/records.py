@@ -22,12 +22,13 @@ class Record(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A record to produce; the partition follows from the key."""
+    """A record to produce; the partition follows from the key unless it is given."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -40,6 +41,8 @@ class Outcome(NamedTuple):
     epoch: int
     outputs: Sequence[Outgoing]
     tally: object = None
+    own: Sequence[Outgoing] = ()
+    """What the record's own partition is told of it: produced even if `outputs` are replaced by a dead letter."""
 
 
 Summarise = Callable[[Sequence[Outcome]], Sequence[Outgoing]]

@@ -177,7 +177,7 @@ class TransactionCycle:
         try:
             producer.begin_transaction()
             for outcome in held:
-                for output in outcome.outputs:
+                for output in (*outcome.outputs, *outcome.own):
                     self._produce(producer, output)
                     produced += 1
             for output in self._summarise(held):
@@ -201,7 +201,12 @@ class TransactionCycle:
         while True:
             try:
                 producer.produce(
-                    output.topic, output.value, output.key, headers=list(output.headers), on_delivery=self._delivered
+                    output.topic,
+                    output.value,
+                    output.key,
+                    _BY_KEY if output.partition is None else output.partition,
+                    headers=list(output.headers),
+                    on_delivery=self._delivered,
                 )
             except BufferError:
                 producer.poll(0.05)  # the queue is full: serve it until there is room
@@ -305,7 +310,7 @@ class TransactionCycle:
 
 
 def _weight(outcome: Outcome) -> int:
-    return sum(len(output.value or b"") for output in outcome.outputs)
+    return sum(len(output.value or b"") for output in (*outcome.outputs, *outcome.own))
 
 
 def _parts(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
@@ -326,6 +331,9 @@ def _halves(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
     middle = len(outcomes) // 2
     return [outcomes[middle:], outcomes[:middle]]
 
+
+_BY_KEY = -1
+"""In place of a partition: librdkafka's RD_KAFKA_PARTITION_UA."""
 
 _RECORD_CODES = frozenset(
     (

@@ -6,7 +6,7 @@ It carries no trigger: a run that parks has left its job in its journal, which w
 from datetime import datetime
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.errors import ContractError
@@ -15,6 +15,31 @@ from headrace.contracts.validation import explain
 
 RESUMES_HEADER = "headrace_resumes"
 """Tells a resumption from a job, which is on the same topics, before either is read."""
+
+
+class EventName(BaseModel):
+    """Which event it was; `time` is the event's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    source: str
+    type: str
+    time: AwareDatetime
+
+
+class Answer(BaseModel):
+    """The event that a step waits for, or may: what it must match is for the run to say.
+
+    `step` is the key of the step, `at` the event's place among all of its key, after which others are looked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    step: str
+    at: int
+    event: EventName
+    data: object = None
 
 
 class Resumption(BaseModel):
@@ -32,6 +57,8 @@ class Resumption(BaseModel):
     key: str
     """The ordering key of the run's job."""
     priority: Priority
+    answer: Answer | None = None
+    """What the run waited for; None where a moment has come."""
 
     @property
     def record_key(self) -> bytes:
@@ -52,7 +79,7 @@ class Timer(BaseModel):
 
 def write_resumption(resumption: Resumption) -> bytes:
     """The value of its record on the jobs topic; the record has the header RESUMES_HEADER."""
-    return orjson.dumps(resumption.model_dump())
+    return orjson.dumps(resumption.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
 def read_resumption(value: bytes | None) -> Resumption:

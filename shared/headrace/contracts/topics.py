@@ -59,10 +59,21 @@ DEAD_LETTERS = Topic(
     retention_ms=30 * DAY_MS,
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
+WAITS = Topic("waits", "app/type/correlation key", "a wait, its end, or an event waited for", retention_ms=7 * DAY_MS)
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *JOBS.values(), *RETRIES, TIMERS, CONTROL, DEAD_LETTERS, RUNS)
+TOPICS: tuple[Topic, ...] = (
+    *SOURCES,
+    AUTOMATIONS,
+    *JOBS.values(),
+    *RETRIES,
+    TIMERS,
+    WAITS,
+    CONTROL,
+    DEAD_LETTERS,
+    RUNS,
+)
 """Those that a service reads or writes today; each later service adds its own."""

@@ -139,7 +139,7 @@ class JobRunner:
                 return [self._dead_letter(record, "unknown_run", f"run {found.run_id} has not parked, or is forgotten")]
             job = journal.job.model_copy(update={"generation": found.generation, "segment": found.segment})
             plan = self._plans.cached(job) or await self._plans.load(job)
-            return await self._execute(plan, Started(job, location, _time(record)), record, journal, turn)
+            return await self._execute(plan, Started(job, location, _time(record), found.answer), record, journal, turn)
 
         return await self._owning(Wish(found, found.source, location), turn, execute)
 
@@ -196,7 +196,7 @@ class JobRunner:
             publications = (*publications, end_of(outcome.record, job, self._prefix))
         made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:
-            made.append(self._next(job, record, outcome.decision))
+            made += self._next(job, record, outcome.decision)
         return made
 
 

@@ -44,6 +44,7 @@ from headrace.engine.record import final_record
 from headrace.engine.replay import replayed, unknown_outcome, written_down
 from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
+from headrace.engine.waiting import do_awaited_call, do_wait, is_begun
 from headrace.language import TemplateError
 
 TURN_S = 0.005
@@ -106,7 +107,7 @@ class Orchestrator(Containers):
             run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            journal.note_job(started.job)
+            journal.note_job(started.job, started.job_time)
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
@@ -147,19 +148,13 @@ class Orchestrator(Containers):
         noted = None
         if run.journal is not None:
             noted = run.journal.recall(run.key)
-        # Of a delay that has begun and not ended its end is known, and nothing else.
-        if noted is None or (noted.result is None and isinstance(step, PlannedDelay)):
-            if run.only_recorded:
-                return "replayed"
-            if run.strands.are_halted:
-                return "halted"
-            if run.cancellation.error is not None:
-                return "cancelled"
-            if run.journal is not None and run.is_asked_to_leave():
-                return "handed_over"
-            if began >= run.deadline:
-                run.timed_out_by = run.deadline_of
-                return "timed_out"
+        # Of a step that has begun to wait it is known for what, and what it published goes out whatever comes now.
+        told = () if noted is None or noted.result is not None else noted.publications
+        if noted is None or (noted.result is None and isinstance(step, PlannedDelay)) or is_begun(step, noted):
+            ending = self._ending_before(run, began)
+            if ending is not None:
+                run.publications.extend(told)
+                return ending
         result: StepResult = {
             "id": step.id,
             "use": step.use,
@@ -173,6 +168,7 @@ class Orchestrator(Containers):
         if noted is not None and noted.result is not None and not (noted.is_decided and isinstance(step, CONTAINERS)):
             return replayed(run, step, result, noted.result, noted)
         before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
+        run.publications.extend(told)
         try:
             if noted is not None and noted.result is None and not noted.is_decided:
                 raise unknown_outcome(step)
@@ -197,6 +193,21 @@ class Orchestrator(Containers):
             await written_down(run, run.journal, step, result, before, ending)
         return ending
 
+    def _ending_before(self, run: Run, began: float) -> Ending | None:
+        """How the run ends before a step that is not done yet, if it does."""
+        if run.only_recorded:
+            return "replayed"
+        if run.strands.are_halted:
+            return "halted"
+        if run.cancellation.error is not None:
+            return "cancelled"
+        if run.journal is not None and run.is_asked_to_leave():
+            return "handed_over"
+        if began >= run.deadline:
+            run.timed_out_by = run.deadline_of
+            return "timed_out"
+        return None
+
     async def _do(
         self, run: Run, step: PlannedStep, result: StepResult, began: float, noted: Noted | None
     ) -> Ending | None:
@@ -218,6 +229,8 @@ class Orchestrator(Containers):
                 return await self.execute_loop_step(run, step, result, began, noted)
             case PlannedParallel():
                 return await self.execute_parallel_step(run, step, result, began, noted)
+            case PlannedCall(wait=True):
+                return await do_awaited_call(run, step, result, noted)
             case PlannedCall():
                 leaves.do_call(run, step, result)
             case PlannedStop():
@@ -225,7 +238,7 @@ class Orchestrator(Containers):
             case PlannedDelay():
                 return await leaves.do_delay(run, step, result, began, noted)
             case PlannedWait():
-                leaves.do_wait(run, step, result)
+                return await do_wait(run, step, result, noted)
             case PlannedStub():
                 do_stub(run, step, result)
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:

@@ -27,7 +27,9 @@ from headrace.engine import (
     Started,
     StepCrashed,
     encode_record,
+    end_for_caller,
     end_of,
+    no_run_for_caller,
 )
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
@@ -181,10 +183,17 @@ class JobRunner:
                         plan, started, journal, lambda: turn.hand_over, cancellation
                     )
         except StepCrashed as crash:
-            return [self._dead_letter(record, crash.type, crash.message)]
+            return self._crashed(started.job, record, crash)
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
         return self._outgoing(started.job, record, outcome)
+
+    def _crashed(self, job: Job, record: Record, crash: StepCrashed) -> list[Outgoing]:
+        made = [self._dead_letter(record, crash.type, crash.message)]
+        if job.parent is not None and job.parent.awaits:
+            told = no_run_for_caller(job, _time(record), crash.type, crash.message, self._prefix)
+            made.append(Outgoing(told.topic, told.key, told.value))
+        return made
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]
@@ -194,6 +203,8 @@ class JobRunner:
         is_refused = len(job.chain) > self._max_chain
         if status in FINAL_STATUSES and not is_refused and self._listeners.hear(job.app, job.automation, status):
             publications = (*publications, end_of(outcome.record, job, self._prefix))
+        if status in FINAL_STATUSES and job.parent is not None and job.parent.awaits:
+            publications = (*publications, end_for_caller(outcome.record, job, self._prefix))
         made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:
             made += self._next(job, record, outcome.decision)

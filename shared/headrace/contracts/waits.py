@@ -70,6 +70,12 @@ def write_wait_record(record: WaitRecord) -> bytes:
     return orjson.dumps(record.model_dump(), option=orjson.OPT_UTC_Z)
 
 
+def write_arrival(arrival: Arrival, body: bytes | None) -> bytes:
+    """The value of an event's record, `body` being its data as the valid JSON that it came as."""
+    told = {**arrival.model_dump(), "data": None if body is None else orjson.Fragment(body)}
+    return orjson.dumps(told, option=orjson.OPT_UTC_Z)
+
+
 def read_wait_record(value: bytes | None) -> WaitRecord:
     """What is in a record's value; raises ContractError."""
     try:

@@ -3,7 +3,14 @@
 Templates and conditions stay text here; `headrace.engine` and `headrace.matching` compile them.
 """
 
-from headrace.contracts.automation.document import Automation, Expectation, LiveAutomation, TestCase, parse_automation
+from headrace.contracts.automation.document import (
+    Automation,
+    Expectation,
+    LiveAutomation,
+    TestCase,
+    awaited_types,
+    parse_automation,
+)
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.mistakes import DocumentError, Mistake
 from headrace.contracts.automation.sound import Sound, sound_parts
@@ -74,6 +81,7 @@ __all__ = [
     "UseStep",
     "WaitStep",
     "WebhookTrigger",
+    "awaited_types",
     "inner",
     "kind_of",
     "parse_automation",

@@ -3,8 +3,9 @@
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, next_attempt, next_segment
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_timer
-from headrace.contracts.topics import TIMERS
-from headrace.engine.decisions import DeadLetter, Decision, HandOver, Park, Retry
+from headrace.contracts.topics import TIMERS, WAITS
+from headrace.contracts.waits import Wait, wait_key, write_wait_record
+from headrace.engine.decisions import Awaited, DeadLetter, Decision, HandOver, Park, Retry
 from headrace.installation import retry_topics
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
@@ -17,22 +18,36 @@ class Continuations:
     def __init__(self, settings: Settings, dead_letter: DeadLetterWriter) -> None:
         self._dead_letter = dead_letter
         self._timers = TIMERS.full_name(settings.prefix)
+        self._waits = WAITS.full_name(settings.prefix)
         self._retries = {delay: topic.full_name(settings.prefix) for delay, topic in retry_topics(settings).items()}
 
-    def __call__(self, job: Job, record: Record, decision: Decision) -> Outgoing:
+    def __call__(self, job: Job, record: Record, decision: Decision) -> list[Outgoing]:
         """What makes the run go on, or waits for a person."""
         headers = [(name, value) for name, value in record.headers if name != RESUMES_HEADER]
         match decision:
             case HandOver():
-                return Outgoing(self._retries[min(self._retries)], record.key, next_segment(job), headers)
+                return [Outgoing(self._retries[min(self._retries)], record.key, next_segment(job), headers)]
             case Retry():
-                return Outgoing(self._retries[decision.tier], record.key, next_attempt(job, decision.retried), headers)
+                value = next_attempt(job, decision.retried)
+                return [Outgoing(self._retries[decision.tier], record.key, value, headers)]
             case Park():
                 timer = Timer(due=decision.until, resumes=_resumption(job))
-                return Outgoing(self._timers, job.run_id.encode(), write_timer(timer))
+                waits = [self._wait(job, each) for each in decision.events]
+                return [Outgoing(self._timers, job.run_id.encode(), write_timer(timer)), *waits]
             case DeadLetter():
                 failed = decision.error
-                return self._dead_letter.of_outcome(record, failed["type"], failed["message"], job)
+                return [self._dead_letter.of_outcome(record, failed["type"], failed["message"], job)]
+
+    def _wait(self, job: Job, awaited: Awaited) -> Outgoing:
+        wait = Wait(
+            step=awaited.step,
+            since=awaited.since,
+            until=awaited.until,
+            after=awaited.after,
+            replay=job.replay,
+            resumes=_resumption(job),
+        )
+        return Outgoing(self._waits, wait_key(job.app, awaited.type, awaited.key), write_wait_record(wait))
 
 
 def _resumption(job: Job) -> Resumption:

@@ -27,7 +27,9 @@ from headrace.engine import (
     Started,
     StepCrashed,
     encode_record,
+    end_for_caller,
     end_of,
+    no_run_for_caller,
 )
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
@@ -141,7 +143,8 @@ class JobRunner:
             now = {"generation": found.generation, "segment": found.segment, "unsent": found.unsent}
             job = journal.job.model_copy(update=now)
             plan = self._plans.cached(job) or await self._plans.load(job)
-            return await self._execute(plan, Started(job, location, _time(record)), record, turn, journal)
+            started = Started(job, location, _time(record), found.answer)
+            return await self._execute(plan, started, record, turn, journal)
 
         return await self._owning(Wish(found, found.source, location), turn, execute)
 
@@ -191,11 +194,18 @@ class JobRunner:
                         plan, started, journal, lambda: turn.hand_over, cancellation
                     )
         except StepCrashed as crash:
-            return [self._dead_letter(record, crash.type, crash.message)]
+            return self._crashed(started.job, record, crash)
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
         turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
+
+    def _crashed(self, job: Job, record: Record, crash: StepCrashed) -> list[Outgoing]:
+        made = [self._dead_letter(record, crash.type, crash.message)]
+        if job.parent is not None and job.parent.awaits:
+            told = no_run_for_caller(job, _time(record), crash.type, crash.message, self._prefix)
+            made.append(Outgoing(told.topic, told.key, told.value))
+        return made
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
         made = [Outgoing(self._runs, job.run_id.encode(), encode_record(outcome.record))]
@@ -205,9 +215,11 @@ class JobRunner:
         is_refused = len(job.chain) > self._max_chain
         if status in FINAL_STATUSES and not is_refused and self._listeners.hear(job.app, job.automation, status):
             publications = (*publications, end_of(outcome.record, job, self._prefix))
+        if status in FINAL_STATUSES and job.parent is not None and job.parent.awaits:
+            publications = (*publications, end_for_caller(outcome.record, job, self._prefix))
         made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:
-            made.append(self._next(job, record, outcome.decision))
+            made += self._next(job, record, outcome.decision)
         return made
 
 

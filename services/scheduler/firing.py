@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Counter
 
 from headrace.contracts.cloudevents import event_headers
-from headrace.contracts.resumptions import RESUMES_HEADER, Timer, write_resumption
+from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_resumption
 from headrace.contracts.ticks import Tick, tick_event, tick_key, write_tick
 from headrace.contracts.timers import CronTimer
 from headrace.contracts.topics import JOBS, TICKS
@@ -15,7 +15,7 @@ from headrace.settings import Settings
 from headrace.streams import Outgoing
 from services.scheduler.crons import LiveCron, owed
 
-RESUMED = Counter("headrace_timers_resumed_total", "Runs that timers put back on the jobs topics")
+RESUMED = Counter("headrace_timers_resumed_total", "Runs that timers and events put back on the jobs topics")
 TICKS_FIRED = Counter("headrace_ticks_total", "Ticks of clock triggers, by whether their time was missed", ["missed"])
 
 
@@ -35,8 +35,11 @@ class Firing:
 
     def resume(self, timer: Timer) -> Outgoing:
         """The record that lets a parked run go on."""
+        return self.resumption(timer.resumes)
+
+    def resumption(self, resumption: Resumption) -> Outgoing:
+        """The same, of a run that waited for something else, or for nothing more."""
         RESUMED.inc()
-        resumption = timer.resumes
         headers = [(RESUMES_HEADER, resumption.run_id.encode())]
         return Outgoing(self._jobs[resumption.priority], resumption.record_key, write_resumption(resumption), headers)
 

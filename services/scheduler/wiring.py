@@ -1,9 +1,9 @@
-"""Wires the runtime's state shape to timers and clocks."""
+"""Wires the runtime's state shape to timers, clocks and waits."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-from headrace.contracts.topics import AUTOMATIONS
+from headrace.contracts.topics import AUTOMATIONS, WAITS
 from headrace.engine.ports import SystemClock
 from headrace.installation import stream_config
 from headrace.service import DeadLetterWriter, Loop
@@ -17,6 +17,7 @@ from headrace.streams.state import StateProcessor
 from services.scheduler.crons import LiveCrons
 from services.scheduler.firing import Firing
 from services.scheduler.timers import TimerPartition
+from services.scheduler.waits import WaitPartition
 
 NAME = "scheduler"
 MAX_BATCH = 1_000
@@ -38,7 +39,10 @@ class Scheduler:
         config = stream_config(settings, NAME, MAX_BATCH)
         self._processor = StateProcessor(config, self._open, self._dead_letter)
 
-    def _open(self, partition: Partition) -> TimerPartition:
+    def _open(self, partition: Partition) -> TimerPartition | WaitPartition:
+        if partition[0] == WAITS.full_name(self._settings.prefix):
+            return WaitPartition(partition, self._firing, self._now)
+
         def owns(key: bytes) -> bool:
             return partition_of(key, self._settings.partitions) == partition[1]
 

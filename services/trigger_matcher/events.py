@@ -8,12 +8,14 @@ from prometheus_client import Counter
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_event
 from headrace.contracts.errors import ContractError
-from headrace.contracts.jobs import job_key
+from headrace.contracts.jobs import derived_uuid, job_key, run_id
 from headrace.contracts.representable import refuse_deep, refuse_huge_numbers
 from headrace.contracts.reserved import CALLED, ENDED, RESERVED, STARTED, read_end, read_start
+from headrace.contracts.resumptions import EventName
 from headrace.contracts.rows import read_row_change, row_id_of
 from headrace.contracts.ticks import read_tick
-from headrace.contracts.topics import JOBS, ROWS, TICKS, WEBHOOKS
+from headrace.contracts.topics import EVENTS, JOBS, ROWS, TICKS, WAITS, WEBHOOKS
+from headrace.contracts.waits import Arrival, wait_key, write_arrival, write_wait_record
 from headrace.contracts.webhooks import read_webhook_request, webhook_of
 from headrace.matching import (
     Index,
@@ -31,6 +33,7 @@ from headrace.settings import Settings
 from headrace.streams import Outgoing, Record
 
 EVENTS_MATCHED = Counter("headrace_events_total", "Events read, by whether an automation fired", ["fired"])
+ARRIVALS = Counter("headrace_awaited_events_total", "Events of types that runs wait for")
 JOBS_MADE = Counter("headrace_jobs_total", "Jobs made", ["priority"])
 
 
@@ -43,6 +46,8 @@ class RecordMatcher:
         self._rows = ROWS.full_name(settings.prefix)
         self._webhooks = WEBHOOKS.full_name(settings.prefix)
         self._ticks = TICKS.full_name(settings.prefix)
+        self._events = EVENTS.full_name(settings.prefix)
+        self._waits = WAITS.full_name(settings.prefix)
         self._jobs = {priority: topic.full_name(settings.prefix) for priority, topic in JOBS.items()}
         self._fired = 0
         self._made = dict.fromkeys(self._jobs, 0)
@@ -62,6 +67,10 @@ class RecordMatcher:
         try:
             event, found = self._find(record)
             made = [self._outgoing(record, event, each) for each in found]
+            if record.key and record.topic == self._events and self._index.is_awaited(event.app, event.type):
+                made.append(self._arrival(record, event))
+            elif event.type == CALLED and not any(isinstance(each, Match) for each in found):
+                made += self._not_started(record, event, found)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
         self._fired += bool(found)
@@ -96,6 +105,35 @@ class RecordMatcher:
         if event.type == ENDED:
             return match_end(self._index, event, read_end(data), key, location)
         raise ContractError("reserved_type", f"types that begin with `{RESERVED}` are Headrace's own; this one is none")
+
+    def _arrival(self, record: Record, event: Event) -> Outgoing:
+        """The event for who may wait for it: in the transaction that holds its jobs."""
+        ARRIVALS.inc()
+        name = EventName(id=event.id, source=event.source, type=event.type, time=event.time)
+        value = write_arrival(Arrival(event=name, replay=event.replay), record.value)
+        key = (record.key or b"").decode(errors="backslashreplace")
+        return Outgoing(self._waits, wait_key(event.app, event.type, key), value)
+
+    def _not_started(self, record: Record, event: Event, found: Sequence[Match | MatchError]) -> list[Outgoing]:
+        """The answer for a run that waits for the end of one that will never be."""
+        start = read_start(_body(record))
+        if start.parent is None or not start.parent.awaits:
+            return []
+        run = run_id(event.app, start.automation, event)
+        why = next((each.message for each in found if isinstance(each, MatchError)), "")
+        message = (
+            why or f"the app has no automation {start.automation} that may be called, or its trigger's `when` is false"
+        )
+        data = {
+            "automation": start.automation,
+            "run_id": run,
+            "status": "error",
+            "error": {"type": "not_started", "message": message, "retryable": False},
+            "collected": None,
+        }
+        name = EventName(id=derived_uuid(f"{run}/0/end"), source="headrace/matcher", type=ENDED, time=event.time)
+        value = write_wait_record(Arrival(event=name, replay=event.replay, data=data))
+        return [Outgoing(self._waits, wait_key(event.app, ENDED, run), value)]
 
     def _outgoing(self, record: Record, event: Event, found: Match | MatchError) -> Outgoing:
         document = found.definition.live.document

@@ -12,6 +12,7 @@ from headrace.contracts.topics import (
     SOURCES,
     TIMERS,
     TOPICS,
+    WAITS,
     Topic,
     retry_topic,
 )
@@ -23,7 +24,7 @@ READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
     "orchestrator": CARRIERS,
     "recorder": (RUNS, DEAD_LETTERS),
-    "scheduler": (TIMERS,),
+    "scheduler": (TIMERS, WAITS),
 }
 """Services on the streams runtime, in the order of an event's way, at the end the one that begins ways by the
 clock; and the topics that each one's group consumes."""

@@ -17,8 +17,10 @@ import orjson
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, next_segment, read_job, redriven
+from headrace.contracts.resumptions import Answer, EventName
 from headrace.contracts.runs import StepResult
 from headrace.engine import (
+    Cancellation,
     Claim,
     Claimed,
     HttpAnswer,
@@ -39,7 +41,8 @@ from headrace.engine import (
     RowQuery,
     Started,
 )
-from headrace.engine.decisions import DeadLetter, Park
+from headrace.engine.cancelling import NEVER
+from headrace.engine.decisions import Awaited, DeadLetter, Park
 from headrace.engine.entries import joined
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
@@ -214,6 +217,29 @@ class World:
         return [item for entry in entries for item in entry["items"]]
 
 
+@dataclass(frozen=True)
+class Came:
+    """An event that comes `seconds` after the beginning; its place among the others is its number."""
+
+    seconds: float
+    type: str
+    key: str
+    data: Any = None
+    id: str = ""
+    source: str = "bank"
+
+
+def answer_to(awaited: Awaited, events: list[Came]) -> tuple[Answer, datetime] | None:
+    """The first of these events, in the order of their times, that answers, and when it is there."""
+    for at, came in enumerate(events):
+        time = AT + timedelta(seconds=came.seconds)
+        is_asked_for = (came.type, came.key) == (awaited.type, awaited.key) and at > awaited.after
+        if is_asked_for and awaited.since <= time <= awaited.until:
+            event = EventName(id=came.id or str(at), source=came.source, type=came.type, time=time)
+            return Answer(step=awaited.step, at=at, event=event, data=came.data), time
+    return None
+
+
 class LoopClock:
     """The event loop's time."""
 
@@ -245,10 +271,14 @@ class Read(AwaitingStep):
 
 @dataclass
 class Course:
-    """How the run came to its end: the outcome of each segment that was committed, and how often it was resumed."""
+    """How the run came to its end: the outcome of each segment that was committed, and how often it was resumed.
+
+    `answers` are those that it was resumed with.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     resumed: int = 0
+    answers: list[Answer] = field(default_factory=list[Answer])
 
     @property
     def last(self) -> Outcome:
@@ -275,17 +305,20 @@ class Leaving:
         return self.looked in self.looks
 
 
-def run_to_its_end(world: World, plan: Plan, leaving: Leaving | None = None, tries: int = 3) -> Course:
-    """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all."""
+def run_to_its_end(
+    world: World, plan: Plan, leaving: Leaving | None = None, tries: int = 3, events: list[Came] | None = None
+) -> Course:
+    """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all. `events`
+    come in their order; of what a parked run waits for the first to come makes it go on."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries))
+        return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries, events or []))
 
 
-async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) -> Course:
-    job, course, ends, gave_up = JOB, Course(), 0, 0
+async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int, events: list[Came]) -> Course:
+    job, course, ends, gave_up, answer = JOB, Course(), 0, 0, None
     for course.resumed in range(RESUMES):
         try:
-            outcome = await execute(world, plan, job, leaving)
+            outcome = await execute(world, plan, job, leaving, answer)
         except PlatformUnavailable:
             continue
         ends += 1
@@ -295,8 +328,14 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
             job = redriven(job, version=job.version, is_restart=False, had_outcome=False)
             continue
         course.outcomes.append(outcome)
+        answer = None
         if isinstance(outcome.decision, Park):
-            await asyncio.sleep(max(0.0, (outcome.decision.until - LoopClock().now()).total_seconds()))
+            until = outcome.decision.until
+            found = [each for awaited in outcome.decision.events if (each := answer_to(awaited, events)) is not None]
+            if found and (first := min(found, key=lambda each: each[1]))[1] <= until:
+                answer, until = first
+                course.answers.append(answer)
+            await asyncio.sleep(max(0.0, (until - LoopClock().now()).total_seconds()))
         gave_up += isinstance(outcome.decision, DeadLetter)
         if outcome.decision is None or (isinstance(outcome.decision, DeadLetter) and gave_up == tries):
             return course
@@ -307,7 +346,14 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int) ->
     raise AssertionError(f"resumed {RESUMES} times and at no end")
 
 
-async def execute(world: World, plan: Plan, job: Job = JOB, leaving: Any = lambda: False) -> Outcome:
+async def execute(
+    world: World,
+    plan: Plan,
+    job: Job = JOB,
+    leaving: Any = lambda: False,
+    answer: Answer | None = None,
+    cancellation: Cancellation = NEVER,
+) -> Outcome:
     """One worker's execution of one job, under a claim of its own."""
     world.claims += 1
     where = Location("jobs", 0, 9 + job.segment)
@@ -315,9 +361,9 @@ async def execute(world: World, plan: Plan, job: Job = JOB, leaving: Any = lambd
     claimed = await world.claim(claim)
     ports = Ports(rows=cast(Any, world), http=world, clock=LoopClock())
     # Each segment has a `now` of its own.
-    started = Started(job, where, AT + timedelta(seconds=10 * job.generation + job.segment))
+    started = Started(job, where, AT + timedelta(seconds=10 * job.generation + job.segment), answer)
     journal = Journal(cast(Any, world), claim, claimed.journal, restart=job.restart, unsent=job.unsent)
-    return await Orchestrator(ports).execute(plan, started, journal, leaving)
+    return await Orchestrator(ports).execute(plan, started, journal, leaving, cancellation)
 
 
 def by_key(outcome: Outcome) -> dict[str, StepResult]:

@@ -370,7 +370,7 @@ async def test_a_short_delay_lets_time_pass() -> None:
         {"call": {"automation": "b", "wait": True}},
     ],
 )
-async def test_what_would_park_the_run_says_that_it_cannot_yet(step: dict[str, Any]) -> None:
+async def test_what_would_park_the_run_says_that_a_run_without_a_journal_cannot(step: dict[str, Any]) -> None:
     outcome = await execute([{"id": "p", **step}])
     assert (outcome.record["error"] or {}).get("type") == "cannot_park"
 
@@ -381,6 +381,8 @@ async def test_what_would_park_the_run_says_that_it_cannot_yet(step: dict[str, A
         ({"delay": {"for": "soon"}}, r"delay\.for: expected a duration"),
         ({"delay": {"until": "never"}}, r"delay\.until: expected a time"),
         ({"wait_for_event": {"type": "x", "key": "k", "timeout": "8d"}}, r"timeout: longer than the retention"),
+        ({"wait_for_event": {"type": "headrace.x", "key": "k", "timeout": "8s"}}, r"type: types that begin with"),
+        ({"wait_for_event": {"type": "x", "key": "{{ data.n }}", "timeout": "8s"}}, r"wait_for_event\.key"),
         ({"filter": True, "retry": {}}, r"retry: only a step of the table"),
         ({"set": {"a": "{{ nope }}"}}, r"set\.a"),
         ({"loop": {"over": "{{ nope }}"}, "steps": [log("x")]}, r"loop\.over"),

@@ -67,7 +67,10 @@ ALONE = [
     ("{id: s, set: {n: 1}}\n" + log("b", "steps.s.m"), ["unknown-output steps.1.with.text"]),
     ("{id: c, call: {automation: x}}\n" + log("b", "steps.c.data"), ["unknown-output steps.1.with.text"]),
     (f"{GET}\n{log('b', 'steps.get.success ~ steps.get.error.type ~ steps.get.headers.upper()')}", []),
-    ("{id: c, call: {automation: x, wait: true}}\n" + log("b", "steps.c.data"), ["cannot-park steps.0.call.wait"]),
+    ("{id: c, call: {automation: x, wait: true}}\n" + log("b", "steps.c.data"), ["unknown-output steps.1.with.text"]),
+    ("{id: c, call: {automation: x, wait: true}}\n" + log("b", "steps.c.collected.n ~ steps.c.status"), []),
+    ("{id: w, wait_for_event: {type: x, key: '1', timeout: 1m}}\n" + log("b", "steps.w.data.n ~ steps.w.event.id"), []),
+    ("{id: w, wait_for_event: {type: x, key: '1', match: '{{ data.n ~ event.id }}', timeout: 1m}}", []),
     ("{id: s, set: {n: 1}}\n" + log("b", "steps.s.n"), []),
     # not-before
     (log("a", "steps.b.text") + "\n" + log("b", "trigger.data.x"), ["not-before steps.0.with.text"]),
@@ -112,12 +115,6 @@ ALONE = [
     ("{id: a, filter: {all: [{field: trigger.fields.x, op: exists}]}}", ["unknown-member steps.0.filter.all.0.field"]),
     (log("a", "trigger.data.x ~ trigger.event.id ~ trigger.timestamp ~ trigger.type ~ trigger[\"data\"].x"), []),
     (log("a", "trigger ~ trigger[trigger.data.x] ~ steps.0 ~ trigger.timestamp.upper()"), []),
-    # cannot-park
-    ("{id: d, delay: {for: 6s}}", []),
-    ("{id: w, wait_for_event: {type: x, key: '1', timeout: 1m}}", ["cannot-park steps.0.wait_for_event"]),
-    ("{id: c, call: {automation: x, wait: true}}", ["cannot-park steps.0.call.wait"]),
-    ("{id: d, delay: {for: 5s}}\n{id: e, delay: {for: '{{ trigger.data.x }}m'}}", []),
-    ("{id: d, delay: {until: '{{ trigger.data.x }}'}}\n{id: c, call: {automation: x}}", []),
     # unreachable-branch
     (ways(way("x", '"{{ 1 == 1 }}"'), way("y", DATA), way("z", "else")),
      ["unreachable-branch steps.0.branch.1", "unreachable-branch steps.0.branch.2"]),

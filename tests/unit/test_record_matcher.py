@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from headrace.contracts import limits
-from headrace.contracts.automation import LiveAutomation, parse_automation
+from headrace.contracts.automation import LiveAutomation, awaited_types, parse_automation
 from headrace.contracts.jobs import read_job
+from headrace.contracts.waits import Arrival, read_wait_record
 from headrace.matching import Index, compile_definition
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
@@ -23,7 +24,7 @@ HEADERS = [
 HUGE = "1" * 30
 
 
-def matcher() -> RecordMatcher:
+def matcher(*awaits: str, state: Any = "enabled") -> RecordMatcher:
     index = Index()
     triggers: dict[str, dict[str, Any]] = {
         "on-event": {"type": "event", "event": "*"},
@@ -32,9 +33,8 @@ def matcher() -> RecordMatcher:
     for name, trigger in triggers.items():
         steps = [{"id": "x", "use": "log", "with": {"text": "y"}}]
         document = parse_automation({"name": name, "app": "shop", "trigger": trigger, "steps": steps})
-        index.put(
-            compile_definition(LiveAutomation(format=1, revision=1, version=1, state="enabled", document=document))
-        )
+        live = LiveAutomation(format=1, revision=1, version=1, state=state, awaits=awaits, document=document)
+        index.put(compile_definition(live))
     return RecordMatcher(index, SETTINGS, DeadLetterWriter("trigger_matcher", SETTINGS))
 
 
@@ -110,3 +110,40 @@ def test_a_value_that_cannot_be_written_again_costs_its_record_alone(monkeypatch
     first, second = made(event("[" * 900 + "]" * 900), event("{}"))
     assert reason(first)[0] == "not_representable"
     assert second.topic == "headrace.jobs.normal"
+
+
+@pytest.mark.parametrize("state", ["enabled", "disabled"])
+def test_an_event_of_a_type_that_runs_wait_for_is_told_to_them_beside_its_jobs(state: str) -> None:
+    (outputs,) = matcher("paid", "hello", state=state)([event('{"n": [1.0, null]}')])
+    *jobs, told = outputs
+    assert [each.topic for each in jobs] == (["headrace.jobs.normal"] if state == "enabled" else [])
+    assert (told.topic, told.key) == ("headrace.waits", b"shop/hello/k")
+    arrival = read_wait_record(told.value)
+    assert isinstance(arrival, Arrival)
+    assert (arrival.event.id, arrival.event.source, arrival.event.type) == ("1", "s", "hello")
+    assert arrival.data == {"n": [1.0, None]}
+
+
+def test_nobody_is_told_of_other_types_nor_of_what_has_no_key_or_is_no_event() -> None:
+    waited_for = matcher("hello", "row.created")
+    nameless = [record("events", b"{}", key=key) for key in (None, b"")]
+    others = [*nameless, record("events", b"{nonsense"), row("1")]
+    topics = [each.topic for outputs in (*waited_for(others), *matcher("other")([event("{}")])) for each in outputs]
+    assert "headrace.waits" not in topics
+
+
+def test_types_are_forgotten_with_the_last_automation_that_waits_for_them() -> None:
+    index = Index()
+    for name in ("a", "b"):
+        wait = {"id": "w", "wait_for_event": {"type": "paid", "key": "k", "timeout": "1d"}}
+        steps = [{"id": "p", "parallel": [{"name": "x", "steps": [wait]}]}]
+        document = parse_automation({"name": name, "app": "shop", "trigger": {"type": "manual"}, "steps": steps})
+        awaits = tuple(awaited_types(document))
+        assert awaits == ("paid",)
+        live = LiveAutomation(format=1, revision=1, version=1, state="enabled", awaits=awaits, document=document)
+        index.put(compile_definition(live))
+    index.remove("shop/a")
+    assert index.is_awaited("shop", "paid")
+    assert not index.is_awaited("other", "paid")
+    index.remove("shop/b")
+    assert not index.is_awaited("shop", "paid")

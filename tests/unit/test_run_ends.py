@@ -325,3 +325,37 @@ def test_an_event_keeps_its_chain() -> None:
     record = Record("headrace.events", 0, 0, 0, b"k", b"{}", event_headers(event))
     ((job,),) = RecordMatcher(index, SETTINGS, LETTERS)([record])
     assert read_job(job.value).chain == ("shop/x", "shop/y")
+
+
+CHILD = live("child", {"type": "manual"})
+
+
+def called(automation: str, *, awaits: bool) -> dict[str, object]:
+    parent = {"run_id": "p", "automation": "caller", "step": "p/0/call/0", "awaits": awaits}
+    return {"automation": automation, "parent": parent}
+
+
+def test_who_waits_for_a_run_is_told_its_end_under_its_id() -> None:
+    system = System(CHILD)
+    system.publish("headrace.called", called("child", awaits=True))
+    (run,), (told,) = system.on("runs"), system.on("waits")
+    (record,) = [each for each in system.made if each.topic == "headrace.waits"]
+    assert record.key == f"shop/headrace.ended/{run['run_id']}".encode()
+    assert (told["kind"], told["data"]["run_id"], told["data"]["status"]) == ("event", run["run_id"], run["status"])
+    assert run["parent"] == {"run_id": "p", "automation": "caller", "step": "p/0/call/0"}
+
+
+def test_where_nobody_waits_nobody_is_told() -> None:
+    system = System(CHILD)
+    system.publish("headrace.called", called("child", awaits=False))
+    assert len(system.on("runs")) == 1
+    assert system.on("waits") == []
+
+
+def test_who_waits_for_a_run_that_never_begins_is_told_so_at_once() -> None:
+    system = System(CHILD)
+    system.publish("headrace.called", called("nobody", awaits=True))
+    (told,) = system.on("waits")
+    assert (told["data"]["status"], told["data"]["error"]["type"]) == ("error", "not_started")
+    assert "no automation nobody" in told["data"]["error"]["message"]
+    assert system.on("runs") == []

@@ -32,13 +32,14 @@ class Cause(BaseModel):
 
 
 class Parent(BaseModel):
-    """The run that called this one, and the key of the step that did."""
+    """The run that called this one, and the key of the step that did; `awaits`: it waits for the end."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
     automation: str
     step: str
+    awaits: bool = False
 
 
 class Retried(BaseModel):

@@ -15,6 +15,31 @@ RESUMES_HEADER = "headrace_resumes"
 """Tells a resumption from a job, which is on the same topics, before either is read."""
 
 
+class EventName(BaseModel):
+    """Which event it was; `time` is the event's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    source: str
+    type: str
+    time: AwareDatetime
+
+
+class Answer(BaseModel):
+    """The event that a step waits for, or may: what it must match is for the run to say.
+
+    `step` is the key of the step, `at` the event's place among all of its key, after which others are looked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    step: str
+    at: int
+    event: EventName
+    data: object = None
+
+
 class Resumption(BaseModel):
     """The run `run_id` goes on with `segment`. `source` is its event's place in Kafka, by which its owner is judged."""
 
@@ -33,6 +58,8 @@ class Resumption(BaseModel):
     restart: int = 0
     unsent: tuple[tuple[int, int], ...] = ()
     """Both as a job's."""
+    answer: Answer | None = None
+    """What the run waited for; None where a moment has come."""
 
     @property
     def record_key(self) -> bytes:
@@ -53,7 +80,7 @@ class Timer(BaseModel):
 
 def write_resumption(resumption: Resumption) -> bytes:
     """The value of its record on the jobs topic; the record has the header RESUMES_HEADER."""
-    return orjson.dumps(resumption.model_dump())
+    return orjson.dumps(resumption.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
 def read_resumption(value: bytes | None) -> Resumption:

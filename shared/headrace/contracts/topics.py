@@ -61,6 +61,7 @@ DEAD_LETTERS = Topic(
     retention_ms=30 * DAY_MS,
 )
 TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
+WAITS = Topic("waits", "app/type/correlation key", "a wait, its end, or an event waited for", retention_ms=7 * DAY_MS)
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 STATS = Topic(
     "stats",
@@ -83,5 +84,16 @@ SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 CARRIERS: tuple[Topic, ...] = (*JOBS.values(), *RETRIES)
 """Whose records carry runs, jobs and what resumes them, where the setting `retry_tiers` does not name others."""
 
-TOPICS: tuple[Topic, ...] = (*SOURCES, AUTOMATIONS, *CARRIERS, TIMERS, CONTROL, DEAD_LETTERS, RUNS, STATS, INSIGHTS)
+TOPICS: tuple[Topic, ...] = (
+    *SOURCES,
+    AUTOMATIONS,
+    *CARRIERS,
+    TIMERS,
+    WAITS,
+    CONTROL,
+    DEAD_LETTERS,
+    RUNS,
+    STATS,
+    INSIGHTS,
+)
 """Those that a service reads or writes today; each later service adds its own."""

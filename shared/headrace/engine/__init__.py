@@ -3,7 +3,7 @@
 from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
-from headrace.engine.ends import end_of
+from headrace.engine.ends import end_for_caller, end_of, no_run_for_caller
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
 from headrace.engine.keys import step_key
@@ -85,9 +85,11 @@ __all__ = [
     "SystemClock",
     "compile_plan",
     "encode_record",
+    "end_for_caller",
     "end_of",
     "get_metadata",
     "has_errored",
     "is_cron",
+    "no_run_for_caller",
     "step_key",
 ]

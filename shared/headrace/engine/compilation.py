@@ -22,9 +22,11 @@ from headrace.contracts.automation import (
 )
 from headrace.contracts.automation import Step as Source
 from headrace.contracts.automation.values import delay_seconds
+from headrace.contracts.reserved import RESERVED
 from headrace.engine.masking import can_see_secrets
 from headrace.engine.plan import (
     LONGEST_PAUSE_S,
+    LONGEST_WAIT_S,
     Common,
     Plan,
     PlannedBranch,
@@ -45,6 +47,7 @@ from headrace.engine.plan import (
 )
 from headrace.engine.sources import NOWHERE, Sources
 from headrace.engine.uses import Uses
+from headrace.language import RUN_ROOTS
 from headrace.language.values import to_time
 
 MAX_STEPS = 500
@@ -52,9 +55,6 @@ MAX_STEPS = 500
 
 MAX_NAME = 100
 """Characters of a step's or branch's name, for the same reason: every record carries it."""
-
-LONGEST_WAIT_S = 7 * 86_400.0
-"""The retention of `headrace.waits`: a longer wait could miss the event that ends it."""
 
 MAX_LOOPS = 5
 """Loops in each other: 200 ^ 5 iterations are more than any timeout lets happen."""
@@ -214,5 +214,7 @@ class _Compiler:
         key = self.sources.value(wait.key, f"{at}.key")
         if wait.timeout > LONGEST_WAIT_S:
             self.sources.wrong(f"{at}.timeout", "longer than the retention of waits, 7 days")
-        match = self.sources.optional(wait.match, f"{at}.match")
+        if wait.type.startswith(RESERVED):
+            self.sources.wrong(f"{at}.type", f"types that begin with `{RESERVED}` are Headrace's own")
+        match = self.sources.optional(wait.match, f"{at}.match", RUN_ROOTS | {"data", "event"})
         return None if key is None else PlannedWait(**common, type=wait.type, key=key, match=match, limit=wait.timeout)

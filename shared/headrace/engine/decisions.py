@@ -46,15 +46,35 @@ class Retry(NamedTuple):
         }
 
 
+class Awaited(NamedTuple):
+    """An event that a step waits for: of this type and key, written since `since`, by `until`.
+
+    `step` is the step's key. `after` is the place of the last event that was not meant.
+    """
+
+    step: str
+    type: str
+    key: str
+    since: datetime
+    until: datetime
+    after: int
+
+
 class Park(NamedTuple):
-    """The run waits for a moment, and no worker is held for it."""
+    """The run waits for a moment, or for the first of these events before it; no worker is held for it."""
 
     until: datetime
     step: str
+    events: tuple[Awaited, ...] = ()
 
     def as_told(self) -> Next:
         """As the run's record says it."""
-        return {"what": "timer", "why": f"step {self.step} waits", "due": self.until}
+        if not self.events:
+            return {"what": "timer", "why": f"step {self.step} waits", "due": self.until}
+        found, others = self.events[0], len(self.events) - 1
+        more = f", and for {others} more" if others else ""
+        why = f"waits for an event {found.type} with key {found.key}{more}; step {self.step} waits no longer than this"
+        return {"what": "event", "why": why, "due": self.until}
 
 
 class DeadLetter(NamedTuple):

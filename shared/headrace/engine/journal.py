@@ -67,6 +67,9 @@ class Journal:
         self._failure: Exception | None = None
         self._rows_written: set[str] = set()
         self._started_at: datetime | None = None
+        self._takers: dict[tuple[str, str], str] = {}
+        """The keys of the steps that events, by source and id, have answered."""
+        self._first_job_time: datetime | None = None
         self.job: Job | None = None
         """The job of the segment in which the run last parked."""
         self.has_ended = False
@@ -116,9 +119,26 @@ class Journal:
         self._pending.append(item)
         self._holds_answers = self._holds_answers or is_answer
 
-    def note_decision(self, key: str, decision: object) -> None:
-        """The step with this key decided so; it goes with the next entry."""
-        self._pending.append({"key": key, "decision": decision})
+    def note_decision(self, key: str, decision: object, publications: Sequence[Publication] = ()) -> None:
+        """The step with this key decided so, and published this; it goes with the next entry."""
+        item: dict[str, object] = {"key": key, "decision": decision}
+        if publications:
+            item["publications"] = [_packed(each) for each in publications]
+        self._pending.append(item)
+
+    def note_taken(self, key: str, event: tuple[str, str]) -> None:
+        """The event, by source and id, answers the step with this key; it goes with the next entry."""
+        self._takers[event] = key
+        self._pending.append({"key": key, "took": event})
+        self._holds_answers = True
+
+    def taker_of(self, event: tuple[str, str]) -> str | None:
+        """The key of the step that an event has answered."""
+        return self._takers.get(event)
+
+    def first_job_time(self, now: datetime) -> datetime:
+        """The time of the record of the run's first job; else `now`, which is it then."""
+        return now if self._first_job_time is None else self._first_job_time
 
     def note_again(self, key: str) -> None:
         """The step with this key is to be done again when the run is resumed; it goes with the next entry.
@@ -132,10 +152,12 @@ class Journal:
         self.has_ended = True
         self._pending.append({"key": "", "end": True})
 
-    def note_job(self, job: Job) -> None:
-        """What whoever resumes the run goes on with; it goes with the next entry."""
+    def note_job(self, job: Job, time: datetime) -> None:
+        """What whoever resumes the run goes on with, and the time of its record; it goes with the next entry."""
         self.job = job
-        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
+        self._pending.append(
+            {"key": "", "job": job.model_dump(exclude_defaults=True), "first_time": self.first_job_time(time)}
+        )
 
     async def announce(self, key: str) -> None:
         """A call of which a resumed run must know comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -241,6 +263,13 @@ class Journal:
             before = self._known.get(key, Noted())
             if "job" in item:
                 self.job = Job.model_validate(item["job"])
+                self._first_job_time = cast("datetime | None", item.get("first_time"))
+                continue
+            if "took" in item:
+                source, id = cast("Sequence[str]", item["took"])
+                # A redriven run takes its events anew.
+                if entry["generation"] == self._claim.generation:
+                    self._takers[source, id] = key
                 continue
             if "end" in item:
                 self.has_ended = True

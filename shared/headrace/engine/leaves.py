@@ -1,7 +1,7 @@
 """The steps without steps inside: each function does one kind, into its result, and says whether the run ends so."""
 
 from datetime import datetime, timedelta
-from typing import cast
+from typing import NamedTuple, cast
 
 from headrace.contracts.automation.values import delay_seconds
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
@@ -24,7 +24,6 @@ from headrace.engine.plan import (
     PlannedPure,
     PlannedSet,
     PlannedStop,
-    PlannedWait,
 )
 from headrace.engine.publications import own_event, published
 from headrace.engine.run import Run
@@ -101,20 +100,31 @@ def do_stop(run: Run, step: PlannedStop, result: StepResult) -> Ending:
     return "stopped"
 
 
+class Called(NamedTuple):
+    """A run that was asked for; `inputs` are the step's."""
+
+    run_id: str
+    inputs: object
+
+
 def do_call(run: Run, step: PlannedCall, result: StepResult) -> None:
+    """Starts another automation, and does not wait for it."""
+    called = call(run, step)
+    result["inputs"] = called.inputs
+    automation = f"{run.job.app}/{step.automation}"
+    finished(run, step, result, {"success": True, "automation": automation, "run_id": called.run_id})
+
+
+def call(run: Run, step: PlannedCall) -> Called:
     """Publishes the event that starts another automation; its run is named already."""
     fields = step.fields.render(run.scope)
-    result["inputs"] = run.mask.value({"automation": step.automation, "fields": fields})
-    if step.wait:
-        raise cannot_park("`wait: true`")
+    inputs = run.mask.value({"automation": step.automation, "fields": fields})
     job, key = run.job, run.key
-    called = f"{job.app}/{step.automation}"
-    parent = Parent(run_id=job.run_id, automation=job.automation, step=key)
+    parent = Parent(run_id=job.run_id, automation=job.automation, step=key, awaits=step.wait)
     event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation)
     body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
     run.publications.append(published(event, EVENTS.full_name(run.ports.prefix), job.key, body))
-    child = run_id(job.app, step.automation, event)
-    finished(run, step, result, {"success": True, "automation": called, "run_id": child})
+    return Called(run_id(job.app, step.automation, event), inputs)
 
 
 async def do_delay(
@@ -169,14 +179,3 @@ def end_of(run: Run, step: PlannedDelay) -> datetime:
     if until is None:
         raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")
     return until
-
-
-def do_wait(run: Run, step: PlannedWait, result: StepResult) -> None:
-    """Would park the run until the event comes."""
-    result["inputs"] = run.mask.value({"type": step.type, "key": step.key.render(run.scope)})
-    raise cannot_park("`wait_for_event`")
-
-
-def cannot_park(what: str) -> StepError:
-    """What would have to wait for long, in a version that cannot."""
-    return StepError("cannot_park", f"{what} parks the run, which this version of Headrace cannot do yet")

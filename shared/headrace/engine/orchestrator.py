@@ -44,6 +44,7 @@ from headrace.engine.record import final_record
 from headrace.engine.replay import is_unknown, last_tried, only_recorded, replayed, unknown_outcome, written_down
 from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
+from headrace.engine.waiting import do_awaited_call, do_wait, is_begun
 from headrace.language import TemplateError
 
 TURN_S = 0.005
@@ -106,7 +107,7 @@ class Orchestrator(Containers):
             run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            journal.note_job(started.job)
+            journal.note_job(started.job, started.job_time)
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.
@@ -151,11 +152,15 @@ class Orchestrator(Containers):
         noted = None
         if run.journal is not None:
             noted = run.journal.recall(run.key)
-        # Of a delay that has begun and not ended its end is known, and nothing else.
-        is_ahead = noted is None or (noted.result is None and isinstance(step, PlannedDelay))
-        if is_ahead and (ending := self._ending_before(run, began)) is not None:
-            last_tried(run, step, results)
-            return ending
+        # Of a step that has begun to wait it is known for what, and what it published goes out whatever comes now.
+        told = () if noted is None or noted.result is not None else noted.publications
+        is_waiting = noted is not None and noted.result is None and isinstance(step, PlannedDelay)
+        if noted is None or is_waiting or is_begun(step, noted):
+            ending = self._ending_before(run, began)
+            if ending is not None:
+                last_tried(run, step, results)
+                run.publications.extend(told)
+                return ending
         result: StepResult = {
             "id": step.id,
             "use": step.use,
@@ -169,6 +174,7 @@ class Orchestrator(Containers):
         if noted is not None and noted.result is not None and not (noted.is_decided and isinstance(step, CONTAINERS)):
             return replayed(run, step, result, noted.result, noted)
         before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
+        run.publications.extend(told)
         try:
             if noted is not None and is_unknown(step, noted):
                 raise unknown_outcome(step)
@@ -229,6 +235,8 @@ class Orchestrator(Containers):
                 return await self.execute_loop_step(run, step, result, began, noted)
             case PlannedParallel():
                 return await self.execute_parallel_step(run, step, result, began, noted)
+            case PlannedCall(wait=True):
+                return await do_awaited_call(run, step, result, noted)
             case PlannedCall():
                 leaves.do_call(run, step, result)
             case PlannedStop():
@@ -236,7 +244,7 @@ class Orchestrator(Containers):
             case PlannedDelay():
                 return await leaves.do_delay(run, step, result, began, noted)
             case PlannedWait():
-                leaves.do_wait(run, step, result)
+                return await do_wait(run, step, result, noted)
             case PlannedStub():
                 do_stub(run, step, result)
         if step.timeout is not None and self._clock.perf() - began >= step.timeout:

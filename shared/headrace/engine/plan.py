@@ -230,6 +230,9 @@ PlannedStep: TypeAlias = (
     | Container
 )
 
+LONGEST_WAIT_S = 7 * 86_400.0
+"""The retention of `headrace.waits`: a longer wait could miss the event that ends it."""
+
 LONGEST_PAUSE_S = 5.0
 """A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
 
@@ -274,7 +277,7 @@ def awaits(steps: Sequence[PlannedStep]) -> bool:
 
 
 def _waits(step: PlannedStep) -> bool:
-    if isinstance(step, PlannedAwaiting | PlannedDelay | PlannedLoop):
+    if isinstance(step, PlannedAwaiting | PlannedDelay | PlannedWait | PlannedCall | PlannedLoop):
         return True
     return any(awaits(inner) for inner in lists_in(step))
 
@@ -304,6 +307,7 @@ def has_effects(steps: Sequence[PlannedStep]) -> bool:
         or isinstance(step, PlannedCall)
         # Whoever resumes a parked run needs its journal.
         or (isinstance(step, PlannedDelay) and step.may_park)
+        or isinstance(step, PlannedWait)
         or any(has_effects(inner) for inner in lists_in(step))
         for step in steps
     )

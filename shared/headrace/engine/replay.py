@@ -11,14 +11,19 @@ from headrace.engine.journal import Journal, Noted
 from headrace.engine.plan import (
     CONTAINERS,
     PlannedAwaiting,
+    PlannedCall,
     PlannedCollect,
     PlannedDelay,
     PlannedSet,
     PlannedStep,
     PlannedStop,
+    PlannedWait,
 )
 from headrace.engine.run import Run
 from headrace.language import Condition
+
+_ANSWERED = (PlannedAwaiting, PlannedDelay, PlannedWait, PlannedCall)
+"""Steps whose results come from outside of the run."""
 
 
 def replayed(run: Run, step: PlannedStep, result: StepResult, recorded: StepResult, noted: Noted) -> Ending | None:
@@ -70,7 +75,7 @@ async def written_down(
     if isinstance(step, CONTAINERS):
         _note_container(journal, key, result)
         return
-    is_answer = isinstance(step, PlannedAwaiting | PlannedDelay) or result["status"] == "timed_out"
+    is_answer = isinstance(step, _ANSWERED) or result["status"] == "timed_out"
     cut_off_by = run.timed_out_by if ending == "timed_out" else None
     journal.note(key, result, run.publications[published:], cut_off_by, is_answer=is_answer)
     if isinstance(step, PlannedAwaiting) and step.effect not in ("none", "once"):

@@ -1,12 +1,14 @@
 """The state of one run under way: what its templates see, and what its record and publications will be made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from datetime import datetime
 from typing import Literal, NamedTuple, cast
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job
+from headrace.contracts.resumptions import Answer
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
 from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.context import AutomationContext
@@ -26,12 +28,14 @@ NOTHING: Mapping[str, object] = {}
 class Started(NamedTuple):
     """A job as it was read: `location` and `job_time` are the job record's place and timestamp (aware, UTC).
 
-    `job_time` is what templates see as `now`: a run that is made again sees the same.
+    `job_time` is what templates see as `now`: a run that is made again sees the same. `answer` is the event that the
+    run was resumed with.
     """
 
     job: Job
     location: Location
     job_time: datetime
+    answer: Answer | None = None
 
 
 def never() -> bool:
@@ -55,6 +59,7 @@ class Run:
         "_steps",
         "_steps_by_id",
         "_steps_by_name",
+        "answer",
         "app",
         "cancellation",
         "collected",
@@ -104,6 +109,8 @@ class Run:
         self.strands = Strands()
         self.result: StepResult | None = None
         """Of the step under way."""
+        self.answer = started.answer
+        """What a step waited for, while the run was parked."""
         self.job = job
         self.now = started.job_time
         self.ports = ports
@@ -121,7 +128,7 @@ class Run:
         self.gave_up_on: GaveUp | None = None
         """The failure that is worth another try later, where the run waits for that."""
         self.parked: Park | None = None
-        """What the run waits for, while the ending `parked` is on its way there: of several the first to come."""
+        """What the run waits for, while the ending `parked` is on its way there."""
         self.end_status: RunStatus | None = None
         """What a `stop` step says."""
         self.has_collected = False
@@ -209,9 +216,22 @@ class Run:
         self._roots["_error"] = True
 
     def park(self, wish: Park) -> None:
-        """A step waits for a moment; the run goes on at the first one."""
-        if self.parked is None or wish.until < self.parked.until:
-            self.parked = wish
+        """A step waits; the run goes on at the first of all moments, or with the first of all events."""
+        known = self.parked
+        if known is not None:
+            first = wish if wish.until < known.until else known
+            wish = first._replace(events=(*known.events, *wish.events))
+        self.parked = wish
+
+    @contextmanager
+    def seeing(self, roots: Mapping[str, object]) -> Generator[None]:
+        """Within it templates see these roots too."""
+        self._roots.update(roots)
+        try:
+            yield
+        finally:
+            for name in roots:
+                del self._roots[name]
 
     def collect(self, value: object) -> None:
         """The run's answer; a later one replaces an earlier."""

@@ -40,14 +40,16 @@ class Sources:
         values = {name: self.value(value, f"{path}.{name}") for name, value in sources.items()}
         return Fields({name: value for name, value in values.items() if value is not None}, NOWHERE)
 
-    def optional(self, source: ConditionSource | None, path: str) -> Condition | None:
+    def optional(
+        self, source: ConditionSource | None, path: str, roots: frozenset[str] = RUN_ROOTS
+    ) -> Condition | None:
         """The condition where there is one."""
-        return None if source is None else self.condition(source, path)
+        return None if source is None else self.condition(source, path, roots)
 
-    def condition(self, source: ConditionSource, path: str) -> Condition | None:
+    def condition(self, source: ConditionSource, path: str, roots: frozenset[str] = RUN_ROOTS) -> Condition | None:
         """The condition; None after a mistake."""
         try:
-            return compile_condition(source, roots=RUN_ROOTS, path=path)
+            return compile_condition(source, roots=roots, path=path)
         except LanguageError as error:
             self._refused(error)
             return None

@@ -40,7 +40,6 @@ RULES: Mapping[str, Rule] = {
     "cycle": Rule("error", "automations that start each other without end (a warning where a condition may end it)"),
     "unkeyed-call": Rule("warning", "a call that may be made twice, to a receiver that may not know it again"),
     "no-journal": Rule("warning", "a waiting step of another package, made anew each time, as nothing is journaled"),
-    "cannot-park": Rule("warning", "a step that parks the run, which this version cannot do yet"),
     "constant-key": Rule("error", "the same Idempotency-Key for every run: all calls but the first may be dropped"),
 }
 """By id, as findings name them."""

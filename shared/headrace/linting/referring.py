@@ -120,10 +120,11 @@ def outputs_of(step: Step, table: StepTable) -> frozenset[str] | None:
         case DelayStep():
             known = frozenset(("until",))
         case CallStep():
-            # Awaited it gives what the other automation collects.
-            known = None if step.call.wait else frozenset(("automation", "run_id"))
+            known = frozenset(("automation", "run_id"))
+            if step.call.wait:
+                known |= {"status", "collected"}
         case WaitStep():
-            known = None
+            known = frozenset(("data", "event"))
     return None if known is None else known | {"success", "error"}
 
 

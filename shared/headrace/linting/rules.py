@@ -10,7 +10,6 @@ from headrace.linting.calls import repeated_calls
 from headrace.linting.cycles import cycles
 from headrace.linting.findings import Finding
 from headrace.linting.flow import unbounded, unreachable
-from headrace.linting.parking import parked
 from headrace.linting.referring import StepTable, outside_loops, referring
 from headrace.linting.secrets import plain_secrets
 from headrace.linting.triggers import unknown_members
@@ -35,4 +34,3 @@ def _alone(automation: Automation, table: StepTable) -> Iterator[Finding]:
     yield from unbounded(automation, plan)
     yield from plain_secrets(automation)
     yield from repeated_calls(automation, plan, OURS)
-    yield from parked(automation, plan)

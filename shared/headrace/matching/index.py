@@ -81,6 +81,8 @@ class Index:
         self._named: dict[_Key, _Bucket] = {}
         self._patterns: dict[tuple[str, str], _Bucket] = {}
         self._prefix_lengths: dict[str, tuple[int, ...]] = {}
+        self._awaited: dict[tuple[str, str], frozenset[str]] = {}
+        """By app and type of event the automations whose runs may wait for such."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -93,6 +95,9 @@ class Index:
             return False
         self.remove(live.document.id)
         self._by_id[live.document.id] = definition
+        for type in live.awaits:
+            key = live.document.app, type
+            self._awaited[key] = self._awaited.get(key, frozenset()) | {live.document.id}
         if live.state == "enabled":
             self._add(definition)
         return True
@@ -100,7 +105,14 @@ class Index:
     def remove(self, automation_id: str) -> None:
         """Forgets an automation."""
         known = self._by_id.pop(automation_id, None)
-        if known is None or known.live.state != "enabled":
+        if known is None:
+            return
+        for type in known.live.awaits:
+            key = known.live.document.app, type
+            self._awaited[key] = self._awaited[key] - {automation_id}
+            if not self._awaited[key]:
+                del self._awaited[key]
+        if known.live.state != "enabled":
             return
         app, trigger = known.live.document.app, known.live.document.trigger
         if isinstance(trigger, EventTrigger):
@@ -140,6 +152,10 @@ class Index:
                 trigger = definition.live.document.trigger
                 if isinstance(trigger, EventTrigger) and matches_pattern(trigger.event, type):
                     yield definition
+
+    def is_awaited(self, app: str, type: str) -> bool:
+        """Whether a run may wait for events of this type, also one of an automation that is disabled."""
+        return (app, type) in self._awaited
 
     def _add(self, definition: Definition) -> None:
         app, trigger = definition.live.document.app, definition.live.document.trigger

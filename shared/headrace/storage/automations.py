@@ -9,7 +9,7 @@ from bson import encode
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LiveState
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LiveState, awaited_types
 from headrace.storage.driver import NOT_BSON, Database, Document, plain, reaching_mongodb
 
 
@@ -46,7 +46,10 @@ class AutomationStore:
         with reaching_mongodb():
             while True:
                 found = await self._live.find_one({"_id": automation.id})
-                if found and _same(found["document"], document) and found["state"] == "enabled":
+                # What earlier versions waited for stays: their runs may still be under way.
+                awaits = sorted({*(found or {}).get("awaits", ()), *awaited_types(automation)})
+                is_same = found is not None and _same(found["document"], document) and found["state"] == "enabled"
+                if found is not None and is_same and found.get("awaits", []) == awaits:
                     return Saved(_live(found), changed=False)
                 version = await self._version(automation.id, document, by)
                 revision = found["revision"] + 1 if found else 1
@@ -56,6 +59,7 @@ class AutomationStore:
                     "state": "enabled",
                     "reason": "",
                     "by": by,
+                    "awaits": awaits,
                 }
                 written["document"] = document
                 if await self._compare_and_set(automation.id, found, written):
@@ -141,5 +145,6 @@ def _live(found: Document) -> LiveAutomation:
         state=cast(LiveState, found["state"]),
         reason=str(found["reason"]),
         by=str(found["by"]),
+        awaits=tuple(found.get("awaits", ())),
         document=Automation.model_validate(plain(found["document"])),
     )

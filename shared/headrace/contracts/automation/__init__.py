@@ -9,6 +9,7 @@ from headrace.contracts.automation.document import (
     LiveAutomation,
     LiveState,
     TestCase,
+    awaited_types,
     parse_automation,
 )
 from headrace.contracts.automation.fields import Field, Fields
@@ -82,6 +83,7 @@ __all__ = [
     "UseStep",
     "WaitStep",
     "WebhookTrigger",
+    "awaited_types",
     "inner",
     "kind_of",
     "parse_automation",

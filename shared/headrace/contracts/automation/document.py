@@ -9,7 +9,7 @@ from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.kept import too_deep, unkeepable
 from headrace.contracts.automation.mistakes import DocumentError, mistakes_of
 from headrace.contracts.automation.raw import disagreements
-from headrace.contracts.automation.steps import OnError, Step
+from headrace.contracts.automation.steps import OnError, Step, WaitStep, walk
 from headrace.contracts.automation.triggers import Trigger
 from headrace.contracts.automation.values import Duration, Name, Part
 from headrace.contracts.jobs import Priority
@@ -71,10 +71,18 @@ class Automation(Part):
 LiveState = Literal["enabled", "disabled", "stopped_error"]
 
 
+def awaited_types(automation: Automation) -> frozenset[str]:
+    """The types of events that its steps wait for."""
+    return frozenset(step.wait_for_event.type for step in walk(automation.steps) if isinstance(step, WaitStep))
+
+
 class LiveAutomation(Part):
     """An automation's live version and state on the compacted topic; a reader ignores a lower revision.
 
     `stopped_error`: disabled because it failed too often in a row. `reason` and `by` tell why, and who did it.
+
+    `awaits` are the types of events that runs of this version or an earlier one wait for: those of an earlier version
+    may still be under way, also while the automation is disabled.
     """
 
     format: Literal[1]
@@ -83,6 +91,7 @@ class LiveAutomation(Part):
     state: LiveState
     reason: str = ""
     by: str = ""
+    awaits: tuple[str, ...] = ()
     document: Automation
 
 

@@ -3,6 +3,7 @@
 Templates and conditions stay text here; `headrace.engine` and `headrace.matching` compile them.
 """
 
+from headrace.contracts.automation.bounds import Concurrency, Rate
 from headrace.contracts.automation.document import Automation, Expectation, LiveAutomation, TestCase, parse_automation
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.mistakes import DocumentError, Mistake
@@ -46,6 +47,7 @@ __all__ = [
     "BranchStep",
     "CallStep",
     "CollectStep",
+    "Concurrency",
     "ConditionSource",
     "CronTrigger",
     "DelayStep",
@@ -63,6 +65,7 @@ __all__ = [
     "OnError",
     "OnUnknown",
     "ParallelStep",
+    "Rate",
     "Retry",
     "RowTrigger",
     "SetStep",

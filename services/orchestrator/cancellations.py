@@ -20,8 +20,8 @@ REFUSED = Counter("headrace_control_refused_total", "Records of the control topi
 class Cancellations:
     """Made of the records of the control topic: applied in the thread that reads it, asked in the event loop's.
 
-    A run's later segments are covered by its own id only: whoever cancels an automation names those of its runs that
-    have one.
+    A run's later segments, those before its start aside, are covered by its own id only: whoever cancels an automation
+    names those of its runs that have one.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -54,7 +54,8 @@ class Cancellations:
         if found is not None and found.app == job.app and job.generation <= found.generation:
             return found
         asked = self._automations.get(f"{job.app}/{job.automation}")
-        return asked if asked is not None and job.segment == 0 and covers(asked, written_at) else None
+        is_first = job.segment == 0 or job.not_before is not None
+        return asked if asked is not None and is_first and covers(asked, written_at) else None
 
     @contextmanager
     def reaching(self, job: Job, written_at: datetime) -> Generator[Cancellation]:

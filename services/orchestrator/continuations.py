@@ -1,7 +1,9 @@
 """What makes a run that is not at its end go on: a record of its own, in the transaction that ends the segment."""
 
+from datetime import datetime
+
 from headrace.contracts.cloudevents import Location
-from headrace.contracts.jobs import Job, next_attempt, next_segment
+from headrace.contracts.jobs import Job, delayed, next_attempt, next_segment
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_timer
 from headrace.contracts.topics import TIMERS, WAITS
 from headrace.contracts.waits import Wait, wait_key, write_wait_record
@@ -10,6 +12,9 @@ from headrace.installation import retry_topics
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record
+
+TIER_LATE_S = 1.0
+"""By how much a tier may be late: the promise of retry tiers."""
 
 
 class Continuations:
@@ -48,6 +53,13 @@ class Continuations:
             resumes=_resumption(job),
         )
         return Outgoing(self._waits, wait_key(job.app, awaited.type, awaited.key), write_wait_record(wait))
+
+    def delay(self, job: Job, record: Record, start: datetime, now: datetime) -> Outgoing | None:
+        """What starts the run later; None where it is so soon that it should wait here."""
+        wait = (start - now).total_seconds()
+        # Back in time: late, it would lose its place.
+        tier = max((each for each in self._retries if each + TIER_LATE_S <= wait), default=None)
+        return None if tier is None else Outgoing(self._retries[tier], record.key, delayed(job, start), record.headers)
 
 
 def _resumption(job: Job) -> Resumption:

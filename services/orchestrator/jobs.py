@@ -36,8 +36,10 @@ from headrace.settings import Settings
 from headrace.streams import Outgoing, Record, Turn, Unavailable
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.continuations import Continuations
+from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.plans import Plans, UnusablePlan
+from services.orchestrator.rates import Rates
 from services.orchestrator.stats import tally
 
 RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
@@ -70,6 +72,7 @@ class JobRunner:
         dead_letter: DeadLetterWriter,
         listeners: Listeners,
         cancellations: Cancellations,
+        limits: Limits,
     ) -> None:
         self._plans = plans
         self._orchestrator = orchestrator
@@ -77,6 +80,8 @@ class JobRunner:
         self._dead_letter = dead_letter
         self._listeners = listeners
         self._cancellations = cancellations
+        self._limits = limits
+        self._rates = Rates()
         self._prefix = settings.prefix
         self._max_chain = settings.max_chain
         self._runs = RUNS.full_name(settings.prefix)
@@ -96,6 +101,42 @@ class JobRunner:
             started = _started(record)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
+        if self._limits.rates and (start := self._start(started, record)) is not None:
+            return self._run_then(start, started, record, turn)
+        return self._run(started, record, turn)
+
+    def _start(self, started: Started, record: Record) -> datetime | None:
+        """When the run may start, where its automation's rate has a say: what has started, or never will, goes on."""
+        job = started.job
+        rate = self._limits.rates.get(f"{job.app}/{job.automation}")
+        if rate is None or (job.segment > 0 and job.not_before is None):
+            return None
+        if self._cancellations.of(job, started.job_time) is not None:
+            return None
+        return self._rates.start(job, record, rate, datetime.now(UTC))
+
+    async def _run_then(self, start: datetime, started: Started, record: Record, turn: Turn) -> Sequence[Outgoing]:
+        """Runs it at its start, or sends it to a tier until shortly before."""
+        now = datetime.now(UTC)
+        later = self._next.delay(started.job, record, start, now)
+        try:
+            if later is None:
+                await asyncio.sleep((start - now).total_seconds())
+                made = self._run(started, record, turn)
+                made = made if isinstance(made, Sequence) else await made
+            else:
+                made = [later]
+        except Unavailable:
+            raise  # it is handled again, and still has its place
+        except BaseException:
+            self._rates.done(record)
+            raise
+        self._rates.done(record)
+        return made
+
+    def _run(
+        self, started: Started, record: Record, turn: Turn
+    ) -> Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]:
         plan = self._plans.cached(started.job)
         if (
             plan is None

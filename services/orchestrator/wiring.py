@@ -1,5 +1,7 @@
 """Wires the runtime's concurrent shape to the engine."""
 
+from dataclasses import replace
+
 from headrace.apps import load_apps
 from headrace.contracts.topics import CONTROL
 from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
@@ -13,7 +15,9 @@ from headrace.streams import ConcurrentProcessor, GroupMemory
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.connected import ConnectedService
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
+from services.orchestrator.live import LiveAutomations
 from services.orchestrator.plans import Plans
 from services.orchestrator.stats import Summary
 
@@ -39,12 +43,14 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         retry_tiers=tuple(settings.tiers),
         max_chain=settings.max_chain,
     )
-    plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
-    runner = JobRunner(settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations)
-    config = stream_config(settings, NAME, MAX_BATCH)
+    plans, listeners, cancellations, limits = Plans(storage.automations), Listeners(), Cancellations(loop), Limits()
+    runner = JobRunner(
+        settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations, limits
+    )
+    config = replace(stream_config(settings, NAME, MAX_BATCH), width=limits.width)
     processor = ConcurrentProcessor(
         config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run, Summary(settings)
     )
     controlled = Following(NAME, settings, processor, cancellations.apply, CONTROL)
-    following = Following(NAME, settings, controlled, listeners.apply)
+    following = Following(NAME, settings, controlled, LiveAutomations(listeners.heed, limits.heed).apply)
     return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))

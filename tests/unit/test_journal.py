@@ -46,6 +46,7 @@ from headrace.settings import load_settings
 from headrace.streams import Record, Turn
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 
 pytestmark = pytest.mark.unit
@@ -273,7 +274,14 @@ async def test_a_run_taken_by_a_worker_that_has_no_right_to_it_is_claimed_again_
     orchestrator = Orchestrator(Ports(rows=world, http=world))
     letters = DeadLetterWriter("orchestrator", settings)
     runner = JobRunner(
-        settings, cast(Any, OnePlan()), orchestrator, world, letters, Listeners(), Cancellations(cast(Any, None))
+        settings,
+        cast(Any, OnePlan()),
+        orchestrator,
+        world,
+        letters,
+        Listeners(),
+        Cancellations(cast(Any, None)),
+        Limits(),
     )
     record = Record("headrace.jobs.normal", 0, 9, 0, b"k", JOB.model_dump_json().encode(), [])
     handled = runner(record, Turn(record, 1))

@@ -212,10 +212,10 @@ class LanesMachine(RuleBasedStateMachine):
         del self.running[lane]
         following = self.lanes.leave(lane)
         waiting = [item for item in self.order[lane] if item not in self.dropped]
-        assert following == (waiting[0] if waiting else None)
-        if following is not None:
+        assert list(following) == waiting[:1]
+        if following:
             self.order[lane] = waiting[1:]
-            self.running[lane] = following
+            self.running[lane] = following[0]
 
     @rule(lane=st.integers(0, 3))
     def drop(self, lane: int) -> None:

@@ -136,6 +136,21 @@ def test_the_ordering_key_is_the_records_unless_the_automation_says_otherwise() 
     assert {each.job["priority"] for each in result} == {"normal", "high"}
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"concurrency": {"key": "{{ row.customer }}", "limit": 5}},
+        {"rate": {"key": "{{ row.customer }}", "limit": 5, "per": "1m"}},
+        {"ordering_key": "{{ row.customer }}", "concurrency": {"key": "{{ row.customer }}", "limit": 5}},
+    ],
+)
+def test_the_key_of_a_limit_orders_and_partitions_its_jobs(limits: dict[str, Any]) -> None:
+    found = index(live("own", {"type": "row.updated", "table": "orders"}, **limits))
+    (match,) = on_row(found, change("u", {}, {"customer": 5}))
+    assert isinstance(match, Match)
+    assert (match.key, match.job["key"]) == ("5", "5")
+
+
 def test_an_event_sent_again_names_the_same_run() -> None:
     found = index(live("a", {"type": "event", "event": "*"}))
     jobs = [match_event(found, EVENT, {}, "k", Location("events", 0, offset))[0] for offset in (1, 2)]

@@ -28,7 +28,9 @@ from headrace.settings import load_settings
 from headrace.streams import Outgoing, Record, Turn
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
+from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
+from services.orchestrator.live import LiveAutomations
 from services.trigger_matcher.definitions import Definitions
 from services.trigger_matcher.events import RecordMatcher
 
@@ -74,10 +76,11 @@ CHANGES = st.one_of(
 @given(st.lists(CHANGES, max_size=12))
 def test_an_end_is_published_exactly_where_the_matcher_finds_a_listener(changes: list[Record]) -> None:
     index, listeners = Index(), Listeners()
+    automations = LiveAutomations(listeners.heed)
     definitions = Definitions(index)
     for change in changes:
         definitions.apply(change)
-        listeners.apply(change)
+        automations.apply(change)
     event = Event("1", "s", "headrace.ended", AT, "", "shop", "", "")
     for name in ("a", "b", "c", "d"):
         for status in FINAL_STATUSES:
@@ -89,10 +92,11 @@ def test_an_end_is_published_exactly_where_the_matcher_finds_a_listener(changes:
 
 def test_a_listener_that_cannot_be_read_is_logged_without_its_values_and_leaves_the_one_before() -> None:
     listeners = Listeners()
-    listeners.apply(live("a", {"type": "automation.finished", "automation": "b"}))
+    automations = LiveAutomations(listeners.heed)
+    automations.apply(live("a", {"type": "automation.finished", "automation": "b"}))
     for value in (b"hunter2", b'{"revision": "hunter2"}', b"[" * 5_000):
         with capture_logs() as logs:
-            listeners.apply(Record("headrace.automations", 3, 42, 0, b"shop/a", value, []))
+            automations.apply(Record("headrace.automations", 3, 42, 0, b"shop/a", value, []))
         assert (logs[0]["automation"], logs[0]["partition"], logs[0]["offset"]) == ("shop/a", 3, 42)
         assert "hunter2" not in str(logs)
     assert listeners.hear("shop", "b", "success")
@@ -129,15 +133,16 @@ class System:
 
     def __init__(self, *automations: Record, apps: Any = None) -> None:
         index, listeners = Index(), Listeners()
+        topic = LiveAutomations(listeners.heed)
         definitions = Definitions(index)
         for each in automations:
             definitions.apply(each)
-            listeners.apply(each)
+            topic.apply(each)
         ports = Ports(rows=NoRows(), http=Broken(), **({} if apps is None else {"apps": apps}))
         plans, heads = cast(Any, Compiled(automations)), cast(Any, Anyones())
         self._matcher = RecordMatcher(index, SETTINGS, LETTERS)
         self._runner = JobRunner(
-            SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, Cancellations(cast(Any, None))
+            SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, Cancellations(cast(Any, None)), Limits()
         )
         self.made: list[Outgoing] = []
         self.hands_over = False

@@ -1,5 +1,6 @@
 """A job: one automation to run for one event. Made by the matcher, executed by the orchestrator."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha1
 from typing import Literal
@@ -88,6 +89,8 @@ class Job(BaseModel):
     unsent: tuple[tuple[int, int], ...] = ()
     """(generation, segment) of those before this one that ended without an outcome: what they published, and the
     journal knows, goes out with this one's."""
+    not_before: datetime | None = None
+    """The run has not started yet: its place among the starts that its automation's rate allows."""
 
 
 def read_job(value: bytes | None) -> Job:
@@ -107,14 +110,23 @@ def write_job(job: Job) -> bytes:
     return orjson.dumps(job.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
+_BEGUN: Mapping[str, object] = {"unsent": (), "not_before": None}
+"""Of a job whose run has begun: what went before its start is over."""
+
+
 def next_segment(job: Job) -> bytes:
     """The value of the job that goes on with the run where this one leaves it."""
-    return write_job(job.model_copy(update={"segment": job.segment + 1, "unsent": ()}))
+    return write_job(job.model_copy(update={"segment": job.segment + 1, **_BEGUN}))
+
+
+def delayed(job: Job, until: datetime) -> bytes:
+    """The value of the job that starts the run later: a segment of its own, so that a copy of this one is stale."""
+    return write_job(job.model_copy(update={"segment": job.segment + 1, "not_before": until}))
 
 
 def next_attempt(job: Job, retried: Retried) -> bytes:
     """The value of the job that tries again what failed."""
-    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried), "unsent": ()}
+    after = {"segment": job.segment + 1, "attempt": job.attempt + 1, "retries": (*job.retries, retried), **_BEGUN}
     return write_job(job.model_copy(update=after))
 
 
@@ -134,6 +146,7 @@ def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> 
             "retries": (),
             "restart": generation if is_restart else job.restart,
             "unsent": before,
+            "not_before": None,
         }
     )
 

@@ -66,7 +66,9 @@ def _located(
 def trigger_uses(automation: Automation) -> Iterator[tuple[str, tuple[str, ...]]]:
     """All references of what decides on an event before there is a run, with their paths."""
     yield from _in_condition(automation.trigger.when, "trigger.when")
-    yield from _in_value(automation.ordering_key, "ordering_key")
+    if automation.key is not None:
+        path, source = automation.key
+        yield from _in_value(source, path)
 
 
 def uses(located: Located) -> Iterator[Use]:

@@ -29,7 +29,7 @@ class Definition:
 
     live: LiveAutomation
     when: Condition | None
-    ordering_key: Template | None
+    key: Template | None
     only_if_changed: frozenset[str]
 
 
@@ -39,14 +39,14 @@ def compile_definition(live: LiveAutomation) -> Definition:
     return Definition(
         live=live,
         when=_when(document),
-        ordering_key=_ordering_key(document),
+        key=_key(document),
         only_if_changed=frozenset(trigger.only_if_changed) if isinstance(trigger, RowTrigger) else frozenset(),
     )
 
 
 def refusals(document: Automation) -> Iterator[LanguageError]:
     """All mistakes for which `compile_definition` would raise one."""
-    for compiled in (_when, _ordering_key):
+    for compiled in (_when, _key):
         try:
             compiled(document)
         except LanguageError as error:
@@ -58,9 +58,11 @@ def _when(document: Automation) -> Condition | None:
     return None if source is None else compile_condition(source, roots=TRIGGER_ROOTS, path="trigger.when")
 
 
-def _ordering_key(document: Automation) -> Template | None:
-    source = document.ordering_key
-    return None if source is None else compile_template(source, roots=TRIGGER_ROOTS, path="ordering_key")
+def _key(document: Automation) -> Template | None:
+    if document.key is None:
+        return None
+    path, source = document.key
+    return compile_template(source, roots=TRIGGER_ROOTS, path=path)
 
 
 _Key = tuple[str, str, str]

@@ -11,14 +11,14 @@ from headrace.contracts.reserved import CALLED, End, Start, fired_by_end
 from headrace.contracts.rows import RowChange
 from headrace.contracts.ticks import Tick
 from headrace.contracts.webhooks import WebhookRequest
-from headrace.language import Scope, TemplateError
+from headrace.language import Scope, Template, TemplateError
 from headrace.language.values import to_text
 from headrace.matching.fields import given
 from headrace.matching.index import Definition, Index
 
 
 class Match(NamedTuple):
-    """An automation that fires. `job` has the fields of contracts.jobs.Job; `key` is its ordering key."""
+    """An automation that fires. `job` has the fields of contracts.jobs.Job; `key` orders and limits it."""
 
     definition: Definition
     key: str
@@ -165,7 +165,7 @@ def _fire(
         try:
             if definition.when is not None and not definition.when.holds(scope):
                 continue
-            key = record_key if definition.ordering_key is None else _ordering_key(definition, scope)
+            key = record_key if definition.key is None else _rendered(definition.key, scope)
         except TemplateError as error:
             found.append(MatchError(definition, error.type, f"automation {document.id}: {error.message}"))
             continue
@@ -178,12 +178,11 @@ def _who(start: Start) -> Mapping[str, object]:
     return start.model_dump(include={"parent", "user"})
 
 
-def _ordering_key(definition: Definition, scope: Scope) -> str:
-    template = definition.ordering_key
-    key = "" if template is None else to_text(template.render(scope))
+def _rendered(template: Template, scope: Scope) -> str:
+    key = to_text(template.render(scope))
     # Its bytes: the key of an event that the run publishes is this one, and is measured so.
     if len(key) * _MOST_BYTES > limits.ATTRIBUTE and (size := len(key.encode(errors="replace"))) > limits.ATTRIBUTE:
-        raise TemplateError(f"its ordering_key has {size} bytes; {limits.ATTRIBUTE} are accepted")
+        raise TemplateError(f"its key for order and limits has {size} bytes; {limits.ATTRIBUTE} are accepted")
     return key
 
 

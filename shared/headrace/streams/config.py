@@ -1,10 +1,10 @@
 """A service's stream, as it is told to the runtime, and what that means for the client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace.streams.records import Partition
+from headrace.streams.records import Partition, Record
 
 TRANSACTION_TIMEOUT_MS = 3_000
 """transaction.timeout.ms. Short, because readers wait behind a dead worker's open transaction for it."""
@@ -68,6 +68,9 @@ class StreamConfig:
     """Concurrent shape: bytes of these records and of what they made."""
     delays: Mapping[str, float] = field(default_factory=dict[str, float])
     """Concurrent shape: seconds that a record of a topic waits from its append time on before it is handled."""
+    width: Callable[[Record], int] | None = None
+    """Concurrent shape: how many records of this one's partition and key are handled at a time; None: one. Asked only
+    where there are others. They start in their order."""
 
 
 def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:

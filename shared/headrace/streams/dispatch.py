@@ -51,7 +51,8 @@ class Dispatcher:
         self._ledgers = ledgers
         self._finished = finished
         self._examine = examine
-        self._lanes: Lanes[Turn] = Lanes()
+        width = config.width
+        self._lanes: Lanes[Turn] = Lanes() if width is None else Lanes(lambda turn: width(turn.record))
         self._backlogs: dict[Partition, deque[tuple[Record, int]]] = {}
         self._timers: set[Partition] = set()
         self._startable: deque[Turn] = deque()
@@ -226,8 +227,7 @@ class Dispatcher:
         self._leave(turn)
 
     def _leave(self, turn: Turn) -> None:
-        following = self._lanes.leave(turn.lane)
-        if following is not None:
+        for following in self._lanes.leave(turn.lane):
             self.start(following)
 
     def bury(self, turn: Turn, type: str, message: str) -> None:

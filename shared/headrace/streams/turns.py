@@ -61,9 +61,10 @@ class Turn:
 Handler = Callable[[Record, Turn], Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]]
 """One record in, what is to be produced for it out: at once, or by a coroutine where it has to wait.
 
-Records of one partition number and key are handled one after the other, in the order in which they were read; all
-others side by side. It may be called again with the same record, so its effects must be repeatable or fenced. It raises
-Unavailable when a platform part is away: the record is kept, and handled again once that is back. Anything else it
-raises is a bug and makes the record a dead letter. A coroutine may be cancelled at any await: then its partition has
-another owner by now, or the process ends, and its outcome counts for nothing.
+Records of one partition number and key are handled one after the other, or as many at a time as `StreamConfig.width`
+says, in the order in which they were read; all others side by side. It may be called again with the same record, so its
+effects must be repeatable or fenced. It raises Unavailable when a platform part is away: the record is kept, and
+handled again once that is back. Anything else it raises is a bug and makes the record a dead letter. A coroutine may be
+cancelled at any await: then its partition has another owner by now, or the process ends, and its outcome counts for
+nothing.
 """

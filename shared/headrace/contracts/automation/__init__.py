@@ -3,6 +3,7 @@
 Templates and conditions stay text here; `headrace.engine` and `headrace.matching` compile them.
 """
 
+from headrace.contracts.automation.bounds import Concurrency, Rate
 from headrace.contracts.automation.document import (
     Automation,
     Expectation,
@@ -54,6 +55,7 @@ __all__ = [
     "BranchStep",
     "CallStep",
     "CollectStep",
+    "Concurrency",
     "ConditionSource",
     "CronTrigger",
     "DelayStep",
@@ -72,6 +74,7 @@ __all__ = [
     "OnError",
     "OnUnknown",
     "ParallelStep",
+    "Rate",
     "Retry",
     "RowTrigger",
     "SetStep",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as field
 
+from headrace.contracts.automation.bounds import Concurrency, Rate
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.kept import too_deep, unkeepable
 from headrace.contracts.automation.mistakes import DocumentError, mistakes_of
@@ -54,6 +55,8 @@ class Automation(Part):
     description: str = ""
     priority: Priority = "normal"
     ordering_key: str | None = None
+    concurrency: Concurrency | None = None
+    rate: Rate | None = None
     timeout: Duration = 120.0
     on_error: OnError | None = None
     """None: `retry` for failures of outside calls that may pass, `contain` for all else."""
@@ -66,6 +69,16 @@ class Automation(Part):
     def id(self) -> str:
         """`app/name`: the automation's id in topics and collections."""
         return f"{self.app}/{self.name}"
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """Path and template of the key by which its jobs are ordered, partitioned and limited; None: the event's record
+        key. Where the document gives several they are the same."""
+        if self.ordering_key is not None:
+            return "ordering_key", self.ordering_key
+        if self.concurrency is not None:
+            return "concurrency.key", self.concurrency.key
+        return None if self.rate is None else ("rate.key", self.rate.key)
 
 
 LiveState = Literal["enabled", "disabled", "stopped_error"]
@@ -112,4 +125,4 @@ def parse_automation(document: object) -> Automation:
     return automation
 
 
-DOCUMENT_PARTS: tuple[type[BaseModel], ...] = (Automation, Field, TestCase, Expectation)
+DOCUMENT_PARTS: tuple[type[BaseModel], ...] = (Automation, Concurrency, Rate, Field, TestCase, Expectation)

@@ -31,7 +31,7 @@ def objects(items: object, path: str) -> Iterator[tuple[str, Raw]]:
 
 
 def disagreements(parsed: object) -> Iterator[Mistake]:
-    """Names that are there twice, and fields that nobody can give: known however wrong the rest may be."""
+    """Names that are there twice, fields that nobody can give, keys that differ: known however wrong the rest is."""
     if not isinstance(parsed, Mapping):
         return
     document = cast(Raw, parsed)
@@ -44,6 +44,23 @@ def disagreements(parsed: object) -> Iterator[Mistake]:
     trigger = document.get("trigger")
     if document.get("fields") and isinstance(trigger, Mapping) and cast(Raw, trigger).get("type") != "manual":
         yield Mistake("fields", "these are the inputs of a manual trigger; this automation has another")
+    yield from _other_keys(document)
+
+
+def _other_keys(document: Raw) -> Iterator[Mistake]:
+    first: tuple[str, str] | None = None
+    for path in ("ordering_key", "concurrency.key", "rate.key"):
+        name, _, inside = path.partition(".")
+        key = document.get(name)
+        if inside:
+            key = cast(Raw, key).get(inside) if isinstance(key, Mapping) else None
+        if not isinstance(key, str):
+            continue
+        if first is None:
+            first = path, key
+        elif key != first[1]:
+            told = f"another key than {first[0]}; jobs are ordered and limited by one key, so write the same"
+            yield Mistake(path, told, first[0])
 
 
 def _twice(named: Sequence[tuple[str, object]], told: str) -> Iterator[Mistake]:

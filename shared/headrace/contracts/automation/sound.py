@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from headrace.contracts.automation.bounds import Concurrency, Rate
 from headrace.contracts.automation.document import Automation
 from headrace.contracts.automation.kept import too_deep
 from headrace.contracts.automation.raw import Raw, raw_steps
@@ -32,7 +33,7 @@ class Sound(NamedTuple):
 
 
 def sound_parts(document: Raw) -> Sound | None:
-    """What of `document` is sound: steps, each without those inside of it, the trigger, the ordering key; None if none.
+    """What of `document` is sound: steps, each without those inside of it, the trigger, the key; None if none.
 
     A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs.
     """
@@ -41,18 +42,28 @@ def sound_parts(document: Raw) -> Sound | None:
     found = [(path, step) for path, raw in raw_steps(document) if (step := _sound(_STEP, _alone(raw))) is not None]
     raw = document.get("trigger")
     trigger = _sound(_TRIGGER, dict(cast(Raw, raw))) if isinstance(raw, Mapping) else None
-    key = document.get("ordering_key")
-    if not found and trigger is None and not isinstance(key, str):
+    keys = _keys(document)
+    if not found and trigger is None and not keys:
         return None
     steps = [step for _, step in found] or [_STEP.validate_python(_FILLER)]
     automation = Automation(
         name="sound",
         app="sound",
-        ordering_key=key if isinstance(key, str) else None,
+        ordering_key=keys.get("ordering_key"),
+        concurrency=Concurrency(key=keys["concurrency"], limit=1) if "concurrency" in keys else None,
+        rate=Rate(key=keys["rate"], limit=1, per=1) if "rate" in keys else None,
         trigger=ManualTrigger(type="manual") if trigger is None else trigger,
         steps=tuple(steps),
     )
     return Sound(automation, [path for path, _ in found])
+
+
+def _keys(document: Raw) -> Mapping[str, str]:
+    keys = {"ordering_key": document.get("ordering_key")}
+    for name in ("concurrency", "rate"):
+        raw = document.get(name)
+        keys[name] = cast(Raw, raw).get("key") if isinstance(raw, Mapping) else None
+    return {name: key for name, key in keys.items() if isinstance(key, str) and key}
 
 
 _FILLER: Raw = {"id": "filler", "collect": None}

@@ -478,6 +478,15 @@ def test_a_call_under_way_when_a_strand_beside_it_ends_the_run_is_made_again_and
     assert lost > 5
 
 
+def test_a_call_that_waits_for_another_try_when_the_run_is_ended_beside_it_is_made_again_after_a_loss_too() -> None:
+    busy = http("busy", **ONCE, retry={"attempts": 3, "backoff": "1s"})
+    ends = {"name": "a", "steps": [{"use": "test.read"}, {"use": "test.read"}, {"stop": {"message": "m"}}]}
+    found = [{"parallel": [ends, {"name": "b", "steps": [busy]}]}]
+    for seed in range(5):
+        for world, course in at_every_call(found, shuffle=Random(seed), longest=1.0):
+            check_effects(world, course, made_once(found))
+
+
 def test_a_call_beside_which_nothing_ends_the_run_costs_no_entry_before_it() -> None:
     calls = [{"name": name, "steps": [http("ask")]} for name in ("a", "b")]
     for more, entries in ([], 3), ([{"name": "c", "steps": [{"filter": True}]}], 5):

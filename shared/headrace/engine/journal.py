@@ -24,7 +24,8 @@ from headrace.engine.verbatim import dumps, loads
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What the journal says of a step. `result` None: its call had been announced, and nothing more is known of it.
+    """What the journal says of a step. `result` None: its call had been announced, and nothing more is known of it, or,
+    if `is_withdrawn`, that it had done nothing and was to be made again.
 
     `decision` is what a step with steps inside decided (the way of a branch, the items of a loop), if `is_decided`.
     `publications` are those not emitted yet.
@@ -33,6 +34,7 @@ class Noted:
     result: StepResult | None = None
     decision: object = None
     is_decided: bool = False
+    is_withdrawn: bool = False
     cut_off_by: str | None = None
     publications: Sequence[Publication] = field(default_factory=tuple[Publication, ...])
 
@@ -165,9 +167,9 @@ class Journal:
         await self.write()
 
     async def withdraw(self, key: str) -> None:
-        """The call that was announced last was made, and nothing was done: the step is to be done again when the run is
-        resumed. Raises OwnershipLost, PlatformUnavailable."""
-        self.note_again(key)
+        """The call that was announced last has done nothing, and is to be made again, also when the run is resumed.
+        Raises OwnershipLost, PlatformUnavailable."""
+        self._pending.append({"key": key, "withdrawn": True})
         await self.write()
 
     async def write(self) -> None:
@@ -287,6 +289,7 @@ class Journal:
                 result=cast("StepResult | None", item.get("result")),
                 decision=item.get("decision", before.decision),
                 is_decided=before.is_decided or "decision" in item,
+                is_withdrawn="withdrawn" in item,
                 cut_off_by=cast("str | None", item.get("cut_off_by")),
                 publications=tuple(_unpacked(each) for each in packed),
             )

@@ -145,7 +145,8 @@ def decided(run: Run, name: str, condition: Condition) -> bool:
 
 def is_unknown(step: PlannedStep, noted: Noted) -> bool:
     """Whether the step's call may not be made again, and nobody knows what became of it."""
-    return noted.result is None and not noted.is_decided and isinstance(step, PlannedAwaiting) and step.at_most_once
+    was_called = noted.result is None and not noted.is_decided and not noted.is_withdrawn
+    return was_called and isinstance(step, PlannedAwaiting) and step.at_most_once
 
 
 def unknown_outcome(step: PlannedStep) -> StepError:

@@ -52,7 +52,7 @@ def skip_fence() -> None:
     from services.orchestrator.jobs import JobRunner
 
     async def patched(self, plan, started, record, turn):
-        return await self._execute(plan, started, record)
+        return await self._execute(plan, started, record, turn)
 
     JobRunner._execute_owned = patched
 
@@ -88,7 +88,7 @@ def reorder() -> None:
 
     enter, leave, later = Lanes.enter, Lanes.leave, JobRunner._execute_later
     Lanes.enter = lambda self, lane, item: True if b"/slow/" in lane[1] else enter(self, lane, item)
-    Lanes.leave = lambda self, lane: None if b"/slow/" in lane[1] else leave(self, lane)
+    Lanes.leave = lambda self, lane: () if b"/slow/" in lane[1] else leave(self, lane)
 
     seen = set()
 

@@ -74,6 +74,8 @@ def _config(topic: Topic, settings: Settings) -> dict[str, str]:
         config["retention.ms"] = str(retention)
     if topic.segment_bytes is not None:
         config["segment.bytes"] = str(topic.segment_bytes)
+    if topic.tombstones_kept_ms is not None:
+        config["delete.retention.ms"] = str(topic.tombstones_kept_ms)
     return config
 
 

@@ -58,7 +58,7 @@ app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.command()(topics.schema)
 app.add_typer(docs.app, name="docs")
-app.command()(bench.bench)
+app.add_typer(bench.app, name="bench")
 app.command()(chaos.chaos)
 
 EXIT_FAILED, EXIT_USAGE = 1, 2

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from headrace import applying
 from headrace.cli.answering import Answering
+from headrace.cli.bench_timers import timers
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
@@ -45,13 +46,27 @@ STEPS = [
 ]
 
 
+app = typer.Typer(invoke_without_command=True, help="Measure this installation on this machine.")
+app.command()(timers)
+
+
+@app.callback()
 def bench(
+    context: typer.Context,
     events: Annotated[int, typer.Option(help="Events of work A", min=100)] = 50_000,
     latency_seconds: Annotated[int, typer.Option(help="Seconds at 20 events/s", min=1)] = 60,
     effects_events: Annotated[int, typer.Option(help="Events of work B", min=100)] = 5_000,
     as_json: Json = False,
 ) -> None:
-    """Measure runs/s without and with effects, latency and the machine's own limit, on a fresh embedded stack."""
+    """Measure runs/s without and with effects, latency and the machine's own limit, on a fresh embedded stack.
+
+    `bench timers` measures the scheduler.
+    """
+    if context.invoked_subcommand is None:
+        _bench(events, latency_seconds, effects_events, as_json)
+
+
+def _bench(events: int, latency_seconds: int, effects_events: int, as_json: bool) -> None:
     settings = load_settings()
     settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench", "allow_private_hosts": True})
     with (

@@ -36,8 +36,7 @@ class Running(NamedTuple):
 def running(
     settings: Settings, *, fresh: bool = False, quiet: bool = False, names: Sequence[str] = tuple(READS)
 ) -> Generator[Running]:
-    """A stack, its topics and one process of each service of `names`; all of it ends with the block, however that
-    ends."""
+    """A stack, its topics and one process of each of `names`; all of it ends with the block, however that ends."""
 
     def tell(text: str) -> None:
         if not quiet:
@@ -55,7 +54,8 @@ def running(
             for name in names:
                 services.start_service(name)
             services.wait_ready(check=stack.check)
-            tell(f"services: {', '.join(names)} ready")
+            if names:
+                tell(f"services: {', '.join(names)} ready")
             yield Running(connected, stack, services)
         finally:
             services.stop()

@@ -24,6 +24,9 @@ class Topic:
     partitioned_as: Literal["jobs"] | None = None
     segment_bytes: int | None = None
     """Of a compacted topic that is written all the time: only whole segments are compacted, and Kafka's are of 1 GB."""
+    tombstones_kept_ms: int | None = None
+    """Of a compacted topic with many of them: how long a tombstone outlives its compaction, by default a day. Whoever
+    reads the topic whole must not take longer, or it may miss one."""
 
     def full_name(self, prefix: str) -> str:
         """The topic's name in Kafka."""
@@ -60,7 +63,15 @@ DEAD_LETTERS = Topic(
     "reason, pointer, the Job or the first 64 KB of the bytes",
     retention_ms=30 * DAY_MS,
 )
-TIMERS = Topic("timers", "timer id", "due time and what is resumed, or tombstone", cleanup="compact")
+TIMERS = Topic(
+    "timers",
+    "timer id",
+    "due time and what is resumed, or tombstone",
+    cleanup="compact",
+    segment_bytes=64 << 20,
+    # One for each timer that fired: kept for a day they would be most of what a rebuild, which takes a minute, reads.
+    tombstones_kept_ms=10 * 60_000,
+)
 WAITS = Topic("waits", "app/type/correlation key", "a wait, its end, or an event waited for", retention_ms=7 * DAY_MS)
 RUNS = Topic("runs", "run id", "run record with (generation, sequence)")
 STATS = Topic(

@@ -31,7 +31,7 @@ ACT_S = 10.0
 commit may take on a slow broker."""
 
 COMMIT_EVERY_S = 1.0
-"""How often progress alone is committed; nothing but the lag that is shown depends on it."""
+"""How often progress alone is committed. Nothing but the lag that is shown depends on it."""
 
 
 class Act(NamedTuple):

@@ -87,6 +87,8 @@ class System:
                 "mongodb_uri": mongodb,
                 "state_dir": directory,
                 "allow_private_hosts": True,
+                # What is tried again is through before a plan's deadline.
+                "retry_tiers": "1s,2s",
             }
         )
 

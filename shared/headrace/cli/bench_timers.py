@@ -50,7 +50,9 @@ def timers(
             console.print(f"{pending:,} timers known after {rebuilt:.1f} s, {rss:.0f} MiB", highlight=False)
         lateness = _lateness(found, pending, rate, rate * seconds)
         peak = process.stats().memory_info().rss / (1 << 20)
-    late_ms = {name: round(percentile(lateness, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+    late_ms = {
+        name: round(percentile(lateness, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    }
     result = {
         "pending": pending,
         "rebuild_s": round(rebuilt, 2),

@@ -180,7 +180,7 @@ async def test_letters_made_since_the_command_began_are_not_redriven_by_it(
     storage: Storage, kept: Installation
 ) -> None:
     asked = letter_actions.as_of_now(LetterFilter(app="shop"))
-    late = arrived(kept.settings.prefix, -1, "jobs.low", write_job(job(9, "shop")), "shop")
+    late = arrived(kept.settings.prefix, 999, "jobs.low", write_job(job(9, "shop")), "shop")
     await storage.dead_letters.record([late], NOW)
     assert len(await storage.dead_letters.walk(asked, None, 99)) == 5
 

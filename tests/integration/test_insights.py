@@ -216,6 +216,36 @@ def _is_healthy(port: int) -> bool:
         return False
 
 
+def test_what_is_counted_are_the_runs_that_are_recorded_though_the_orchestrator_is_killed(
+    topics: Settings, start_services: Start
+) -> None:
+    installation = Installation(topics, start_services(topics, SERVICES))
+    installation.apply(
+        {
+            "name": "desk",
+            "app": APP,
+            "trigger": {"type": "event", "event": "flight.*"},
+            "steps": [{"id": "even", "filter": "{{ trigger.data.n % 2 == 0 }}"}, {"id": "out", "collect": "done"}],
+        }
+    )
+    wanted = 900
+    with installation.publisher(APP) as publisher:
+        for number in range(wanted):
+            publisher.submit_event("flight.landed", {"n": number}, id=str(number))
+            if number % 300 == 150:
+                publisher.flush()
+                running = installation.process("orchestrator-0").stats()
+                running.kill()
+                running.wait(DEADLINE_S)
+                installation.services.start_service("orchestrator")
+    installation.await_quiet()
+    until(lambda: sum(_totals(installation).get(f"{APP}/desk", {}).values()) >= wanted, "every run to count")
+    recorded = installation.ask(lambda storage: storage.runs.outcomes())
+    statuses = [status for *_, status in recorded]
+    assert _totals(installation) == {f"{APP}/desk": {each: statuses.count(each) for each in set(statuses)}}
+    assert len(statuses) == wanted
+
+
 # Crons that keep failing.
 
 CRON: dict[str, object] = {

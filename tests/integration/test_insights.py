@@ -11,15 +11,17 @@ from urllib.request import urlopen
 import orjson
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from conftest import DEADLINE_S, Installation, until
 
 from headrace.contracts.automation import LiveAutomation, parse_automation
 from headrace.contracts.runs import RunStatus
 from headrace.contracts.topics import AUTOMATIONS, DEAD_LETTERS, STATS
 from headrace.embedded import Supervisor
-from headrace.installation import SERVICES
+from headrace.installation import SERVICES, topic_specs
 from headrace.settings import Settings
 from headrace.streams import Outcome, Record
+from headrace.streams.admin import make_topics
 from services.orchestrator.stats import Summary, tally
 
 pytestmark = pytest.mark.integration
@@ -179,6 +181,27 @@ def test_what_cannot_be_counted_is_a_dead_letter_and_what_follows_counts(
     assert sorted(each["reason"]["type"] for each in letters) == ["bad_shape", "not_json"]
     assert {each["service"] for each in letters} == {"insights"}
     assert {each["source"]["topic"] for each in letters} == {STATS.full_name(topics.prefix)}
+
+
+def test_a_topic_that_was_made_anew_is_not_taken_for_the_one_that_was_counted(
+    topics: Settings, start_services: Start
+) -> None:
+    installation = Installation(topics, start_services(topics, ["insights"]))
+    runs = Runs(topics)
+    for _ in range(20):
+        runs.end(_some(10))
+    until(lambda: _totals(installation) == runs.wanted, "every run to count")
+    running = installation.process("insights-0").stats()
+    running.terminate()
+    running.wait(DEADLINE_S)
+    stats = STATS.full_name(topics.prefix)
+    admin = AdminClient({**topics.kafka})
+    admin.delete_topics([stats])[stats].result()
+    until(lambda: stats not in admin.list_topics(timeout=DEADLINE_S).topics, "the topic to be gone")
+    make_topics(topics.kafka, topic_specs(topics))
+    again = installation.services.start_service("insights")
+    until(lambda: "has been made anew" in again.log.read_text(), "insights to say so")
+    assert "headrace topics --make" in again.log.read_text()
 
 
 def test_a_wrong_question_is_told_what_is_known(topics: Settings, start_services: Start) -> None:

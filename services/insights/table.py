@@ -14,13 +14,16 @@ from faust.stores import memory
 from faust.types import TP, EventT
 
 from headrace.streams import StreamFailed
-from services.insights.rows import Window, parse_key
+from services.insights.rows import TOTAL, Counts, Window, parse_key
 
 Place = tuple[int, bytes]
 """A row's partition and key."""
 
 POLL_S = 0.5
 """One look for records; the end of the partition is told at once."""
+
+REQUEST_S = 10.0
+"""Of a request for an end; a broker that is up answers in milliseconds."""
 
 
 class PartitionRows:
@@ -71,7 +74,9 @@ class Store(memory.Store):
                 table.moved(each.partition)
         for each in newly_assigned:
             if each.topic == topic:
-                rows, end = await asyncio.to_thread(read_changelog, self.options or {}, topic, each.partition)
+                options = self.options or {}
+                rows, end = await asyncio.to_thread(read_changelog, options["kafka"], topic, each.partition)
+                await asyncio.to_thread(refuse_another, options["kafka"], options["counted"], each.partition, rows)
                 self.partitions[each.partition], self._ends[each] = rows, end
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -111,10 +116,28 @@ def read_changelog(kafka: Mapping[str, str], topic: str, number: int) -> tuple[P
         consumer.close()
 
 
-class Table(faust.Table[bytes, bytes]):
-    """Rows of bytes, each in the partition that its counts come from. `options` are the Kafka client's connection.
+def refuse_another(kafka: Mapping[str, str], topic: str, number: int, found: PartitionRows) -> None:
+    """Raises StreamFailed if the rows count a topic that is gone: of one made anew under its name they would skip what
+    comes until its offsets are beyond theirs."""
+    totals = (value for key, value in found.rows.items() if parse_key(key)[1] == TOTAL)
+    counted = max((Counts.decode(value).offset for value in totals), default=-1)
+    consumer = Consumer({**kafka, "group.id": "reads-ends"})
+    try:
+        end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=REQUEST_S)[1]
+    finally:
+        consumer.close()
+    if counted >= end:
+        raise StreamFailed(
+            f"{topic} has been made anew: its partition {number} ends at {end}, and up to {counted} was counted; "
+            "delete the topic of insights' own rows too, then `headrace topics --make`"
+        )
 
-    `moved` is called when a partition is lost or came: what was in hand of its rows counts for nothing.
+
+class Table(faust.Table[bytes, bytes]):
+    """Rows of bytes, each in the partition that its counts come from.
+
+    Of `options` `kafka` is the client's connection, `counted` the topic whose offsets the rows know. `moved` is called
+    when a partition is lost or came: what was in hand of its rows counts for nothing.
     """
 
     moved: Callable[[int], None]

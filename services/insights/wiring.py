@@ -18,14 +18,11 @@ from services.insights.judge import Judge
 from services.insights.letters import Letters
 from services.insights.progress import Look, Progress
 from services.insights.queries import AutomationMetrics, insights
-from services.insights.table import PartitionRows
+from services.insights.table import REQUEST_S, PartitionRows
 from services.insights.worker import NAME, Worker
 
 LOOK_EVERY_S = 1.0
 """How often the worker's progress is looked at: one request to Kafka for each partition."""
-
-REQUEST_S = 10.0
-"""Of such a request; a broker that is up answers in milliseconds."""
 
 
 class Insights:

@@ -188,17 +188,19 @@ class Worker:
     async def _judged(self, partition: int, offset: int, delta: Delta) -> None:
         automation = f"{delta['app']}/{delta['automation']}"
         while True:
-            row = self._book.failures(partition, automation)
-            if offset <= row.offset:
+            before = self._book.failures(partition, automation)
+            if offset <= before.offset:
                 return
             try:
-                row = await self._judge.judged(row, offset, delta)
+                after = await self._judge.judged(before, offset, delta)
             except PlatformUnavailable as away:
                 structlog.get_logger().warning("waits to judge", automation=automation, reason=str(away))
                 self._progress.excuse()
                 await asyncio.sleep(AWAY_S)
-            else:
-                self._book.put_failures(partition, automation, row)
+                continue
+            # The partition may have been another's meanwhile, and the row another.
+            if self._book.failures(partition, automation) == before:
+                self._book.put_failures(partition, automation, after)
                 return
 
     # Writing.
@@ -236,7 +238,8 @@ class Worker:
     async def _notice_crash(self) -> None:
         while not self._app.crashed:  # noqa: ASYNC110 - Faust has no event for it
             await asyncio.sleep(FLUSH_EVERY_S)
-        raise StreamFailed(f"Faust crashed: {self._app.crash_reason!r}")
+        reason = self._app.crash_reason
+        raise reason if isinstance(reason, StreamFailed) else StreamFailed(f"Faust crashed: {reason!r}")
 
 
 def _app(settings: Settings) -> App:
@@ -280,7 +283,10 @@ def _table(app: App, settings: Settings) -> Table:
         value_serializer="raw",
     )
     table = app.Table(
-        INSIGHTS.name, partitions=settings.partitions, changelog_topic=changelog, options={**settings.kafka}
+        INSIGHTS.name,
+        partitions=settings.partitions,
+        changelog_topic=changelog,
+        options={"kafka": settings.kafka, "counted": STATS.full_name(settings.prefix)},
     )
     return cast(Table, table)
 

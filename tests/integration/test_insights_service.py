@@ -11,15 +11,17 @@ from urllib.request import urlopen
 import orjson
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from conftest import DEADLINE_S, Installation, until
 
 from headrace.contracts.automation import LiveAutomation, parse_automation
 from headrace.contracts.runs import RunStatus
 from headrace.contracts.topics import AUTOMATIONS, DEAD_LETTERS, STATS
 from headrace.embedded import Supervisor
-from headrace.installation import SERVICES
+from headrace.installation import SERVICES, topic_specs
 from headrace.settings import Settings
 from headrace.streams import Outcome, Record
+from headrace.streams.admin import make_topics
 from services.orchestrator.stats import Summary, tally
 
 pytestmark = pytest.mark.integration
@@ -181,6 +183,27 @@ def test_what_cannot_be_counted_is_a_dead_letter_and_what_follows_counts(
     assert {each["source"]["topic"] for each in letters} == {STATS.full_name(topics.prefix)}
 
 
+def test_a_topic_that_was_made_anew_is_not_taken_for_the_one_that_was_counted(
+    topics: Settings, start_services: Start
+) -> None:
+    installation = Installation(topics, start_services(topics, ["insights"]))
+    runs = Runs(topics)
+    for _ in range(20):
+        runs.end(_some(10))
+    until(lambda: _totals(installation) == runs.wanted, "every run to count")
+    running = installation.process("insights-0").stats()
+    running.terminate()
+    running.wait(DEADLINE_S)
+    stats = STATS.full_name(topics.prefix)
+    admin = AdminClient({**topics.kafka})
+    admin.delete_topics([stats])[stats].result()
+    until(lambda: stats not in admin.list_topics(timeout=DEADLINE_S).topics, "the topic to be gone")
+    make_topics(topics.kafka, topic_specs(topics))
+    again = installation.services.start_service("insights")
+    until(lambda: "has been made anew" in again.log.read_text(), "insights to say so")
+    assert "headrace topics --make" in again.log.read_text()
+
+
 def test_a_wrong_question_is_told_what_is_known(topics: Settings, start_services: Start) -> None:
     services = start_services(topics, ["insights"])
     port = services.processes[0].ops_port
@@ -214,6 +237,36 @@ def _is_healthy(port: int) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def test_what_is_counted_are_the_runs_that_are_recorded_though_the_orchestrator_is_killed(
+    topics: Settings, start_services: Start
+) -> None:
+    installation = Installation(topics, start_services(topics, SERVICES))
+    installation.apply(
+        {
+            "name": "desk",
+            "app": APP,
+            "trigger": {"type": "event", "event": "flight.*"},
+            "steps": [{"id": "even", "filter": "{{ trigger.data.n % 2 == 0 }}"}, {"id": "out", "collect": "done"}],
+        }
+    )
+    wanted = 900
+    with installation.publisher(APP) as publisher:
+        for number in range(wanted):
+            publisher.submit_event("flight.landed", {"n": number}, id=str(number))
+            if number % 300 == 150:
+                publisher.flush()
+                running = installation.process("orchestrator-0").stats()
+                running.kill()
+                running.wait(DEADLINE_S)
+                installation.services.start_service("orchestrator")
+    installation.await_quiet()
+    until(lambda: sum(_totals(installation).get(f"{APP}/desk", {}).values()) >= wanted, "every run to count")
+    recorded = installation.ask(lambda storage: storage.runs.outcomes())
+    statuses = [status for *_, status in recorded]
+    assert _totals(installation) == {f"{APP}/desk": {each: statuses.count(each) for each in set(statuses)}}
+    assert len(statuses) == wanted
 
 
 # Crons that keep failing.

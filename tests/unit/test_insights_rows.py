@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +13,9 @@ from headrace.contracts.runs import FINAL_STATUSES
 from headrace.contracts.sketch import ERROR, bucket_of
 from headrace.contracts.stats import Delta
 from headrace.service import WrongQuery
+from headrace.settings import load_settings
 from services.insights.book import Book
+from services.insights.credentials import broker_credentials
 from services.insights.progress import Look, Progress
 from services.insights.queries import AutomationMetrics, insights
 from services.insights.rows import FAILURES, HOUR, KEPT, MINUTE, TOTAL, Failures, Window, key_of, parse_key
@@ -254,3 +257,27 @@ def test_a_worker_that_waits_for_a_part_that_is_away_is_not_stalled() -> None:
     watched.see(1, 5, 9)
     watched.progress.excuse()
     assert watched.progress.stalled_s() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, {"security_protocol": "PLAINTEXT"}),
+        ({"kafka_security_protocol": "SSL"}, {"security_protocol": "SSL"}),
+        (
+            {"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_sasl_mechanism": "PLAIN"},
+            {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"},
+        ),
+        (
+            {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "SCRAM-SHA-512"},
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"},
+        ),
+    ],
+)
+def test_faust_connects_as_the_other_services_do(settings: dict[str, Any], wanted: dict[str, str]) -> None:
+    user = {"kafka_sasl_username": "ann", "kafka_sasl_password": "secret"} if "sasl_mechanism" in wanted else {}
+    auth = credentials_to_aiokafka_auth(broker_credentials(load_settings(**settings, **user)), None)
+    assert {name: auth[name] for name in wanted} == wanted
+    assert ("ssl_context" in auth and auth["ssl_context"] is not None) == wanted["security_protocol"].endswith("SSL")
+    if user:
+        assert (auth["sasl_plain_username"], auth["sasl_plain_password"]) == ("ann", "secret")

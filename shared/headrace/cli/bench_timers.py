@@ -131,6 +131,7 @@ def _arrivals(settings: Settings) -> Iterator[list[tuple[int, float]]]:
         while True:
             messages = consumer.consume(1, 0.05) + consumer.consume(10_000, 0)
             now = time.time()
-            yield [(read_resumption(message.value()).source.offset, now) for message in messages]
+            values = [message.value() for message in messages if message.error() is None]
+            yield [(read_resumption(value).source.offset, now) for value in values]
     finally:
         consumer.close()

@@ -121,7 +121,7 @@ async def test_a_mistake_of_the_author_is_told_with_its_line(pool: ScriptPool, c
         ("while (true) {}", "script_timeout"),
         ("for (;;) { try { while (true) {} } catch {} finally { while (true) {} } }", "script_timeout"),
         ("return /(a+)+$/.test('a'.repeat(40) + 'b')", "script_timeout"),
-        ("let b = 10n ** 100000n; for (let i = 0; i < 99; i++) b = b * b; return 1", "script_timeout"),
+        ("let b = 10n ** 100000n; for (let i = 0; i < 99; i++) b = b * b; return 1", None),
         ("while (true) Promise.resolve().then(() => 1)", None),
         ("Promise.resolve().then(() => { while (true) {} }); return 1", None),
         ("return {toJSON() { while (true) {} }}", "script_timeout"),

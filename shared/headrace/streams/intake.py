@@ -235,7 +235,7 @@ class Intake:
             if partition in self._epochs:  # else told before it was given away: when it comes back, more may be there
                 self._ends[partition] = int(message.offset() or 0)
                 self._note_target(partition)
-                self._is_end_news = self._whole
+                self._is_end_news |= self._whole
             return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())
@@ -282,7 +282,8 @@ class Intake:
         if changed:
             self._offered.update(changed)
             with self._changed:
-                self._idle = {partition: (self._epochs[partition], offset) for partition, offset in changed.items()}
+                # Those offered before may not be taken yet, and are not offered twice.
+                self._idle |= {partition: (self._epochs[partition], offset) for partition, offset in changed.items()}
 
     def _measure_lag(self) -> None:
         for found in self._consumer.position([TopicPartition(*partition) for partition in self._epochs]):

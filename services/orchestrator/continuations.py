@@ -1,13 +1,13 @@
 """What makes a run that is not at its end go on: a record of its own, in the transaction that ends the segment."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, delayed, next_attempt, next_segment
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_timer
 from headrace.contracts.topics import TIMERS, WAITS
 from headrace.contracts.waits import Wait, wait_key, write_wait_record
-from headrace.engine.decisions import Awaited, DeadLetter, Decision, HandOver, Park, Retry
+from headrace.engine.decisions import Awaited, DeadLetter, Decision, HandOver, Hold, Park, Retry
 from headrace.installation import retry_topics
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
@@ -35,6 +35,11 @@ class Continuations:
             case Retry():
                 value = next_attempt(job, decision.retried)
                 return [Outgoing(self._retries[decision.tier], record.key, value, headers)]
+            case Hold():
+                due = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+                held = Timer(due=due, held=True, resumes=_resumption(job))
+                # Not in the partition of the run's id: those of one ordering key stay in their order.
+                return [Outgoing(self._timers, job.run_id.encode(), write_timer(held), partition=record.partition)]
             case Park():
                 timer = Timer(due=decision.until, resumes=_resumption(job))
                 waits = [self._wait(job, each) for each in decision.events]

@@ -17,7 +17,10 @@ from headrace.contracts.runs import FINAL_STATUSES, RunStatus
 from headrace.contracts.topics import RUNS
 from headrace.engine import (
     Claim,
+    HandOver,
+    Hold,
     Journal,
+    Leave,
     Orchestrator,
     Outcome,
     OwnershipLost,
@@ -38,6 +41,7 @@ from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.continuations import Continuations
 from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
+from services.orchestrator.pauses import Pauses
 from services.orchestrator.plans import Plans, UnusablePlan
 from services.orchestrator.rates import Rates
 from services.orchestrator.stats import tally
@@ -73,6 +77,7 @@ class JobRunner:
         listeners: Listeners,
         cancellations: Cancellations,
         limits: Limits,
+        pauses: Pauses,
     ) -> None:
         self._plans = plans
         self._orchestrator = orchestrator
@@ -81,6 +86,7 @@ class JobRunner:
         self._listeners = listeners
         self._cancellations = cancellations
         self._limits = limits
+        self._pauses = pauses
         self._rates = Rates()
         self._prefix = settings.prefix
         self._max_chain = settings.max_chain
@@ -101,6 +107,9 @@ class JobRunner:
             started = _started(record)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
+        if self._pauses and self._pauses.reason(started.job.app, started.job.automation) is not None:
+            # Without effects too: a run that waits is owned.
+            return self._reaching(record, self._execute_later(None, started, record, turn, owned=True))
         if self._limits.rates and (start := self._start(started, record)) is not None:
             return self._run_then(start, started, record, turn)
         return self._run(started, record, turn)
@@ -147,9 +156,11 @@ class JobRunner:
             return self._reaching(record, self._execute_later(plan, started, record, turn))
         return _driven(self._execute(plan, started, record, turn, at_once=True))
 
-    async def _execute_later(self, plan: Plan | None, started: Started, record: Record, turn: Turn) -> list[Outgoing]:
-        plan = plan or await self._plans.load(started.job)
-        if plan.has_effects:
+    async def _execute_later(
+        self, plan: Plan | None, started: Started, record: Record, turn: Turn, *, owned: bool = False
+    ) -> list[Outgoing]:
+        plan = plan or self._plans.cached(started.job) or await self._plans.load(started.job)
+        if plan.has_effects or owned:
             return await self._execute_owned(plan, started, record, turn)
         return await self._execute(plan, started, record, turn)
 
@@ -231,15 +242,22 @@ class JobRunner:
                 outcome = await self._orchestrator.execute(plan, started)
             else:
                 with self._cancellations.reaching(started.job, started.job_time) as cancellation:
-                    outcome = await self._orchestrator.execute(
-                        plan, started, journal, lambda: turn.hand_over, cancellation
-                    )
+                    leave_for = self._leave_for(started.job, turn)
+                    outcome = await self._orchestrator.execute(plan, started, journal, leave_for, cancellation)
         except StepCrashed as crash:
             return self._crashed(started.job, record, crash)
         self._made[outcome.record["status"]].inc()
         ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
         turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
+
+    def _leave_for(self, job: Job, turn: Turn) -> Callable[[], Leave | None]:
+        # Asked once: what is under way when its automation is paused goes on to its end.
+        reason = self._pauses.reason(job.app, job.automation) if self._pauses else None
+        if reason is not None:
+            hold = Hold(reason)
+            return lambda: hold
+        return lambda: HandOver() if turn.hand_over else None
 
     def _crashed(self, job: Job, record: Record, crash: StepCrashed) -> list[Outgoing]:
         made = [self._dead_letter(record, crash.type, crash.message)]

@@ -1,5 +1,6 @@
 """Which automations listen to the ends of which others' runs: only these ends are published."""
 
+from headrace.contracts.automation import TAKES_EVENTS
 from headrace.contracts.reserved import fired_by_end
 from headrace.matching.index import ANY
 from services.orchestrator.live import Live
@@ -43,7 +44,7 @@ class Listeners:
 def _heard(live: Live) -> _Heard | None:
     """What it listens to, if to ends and if it is enabled."""
     trigger = live.document.trigger
-    if trigger.automation is None or live.state != "enabled":
+    if trigger.automation is None or live.state not in TAKES_EVENTS:
         return None
     return live.document.app, trigger.type, trigger.automation
 

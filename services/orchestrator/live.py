@@ -37,6 +37,8 @@ class Live(_Part):
 
     revision: int
     state: str
+    reason: str = ""
+    by: str = ""
     document: LiveDocument
 
 

@@ -18,6 +18,7 @@ from services.orchestrator.jobs import JobRunner
 from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.live import LiveAutomations
+from services.orchestrator.pauses import Pauses
 from services.orchestrator.plans import Plans
 from services.orchestrator.stats import Summary
 
@@ -43,14 +44,15 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         retry_tiers=tuple(settings.tiers),
         max_chain=settings.max_chain,
     )
-    plans, listeners, cancellations, limits = Plans(storage.automations), Listeners(), Cancellations(loop), Limits()
+    plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
+    limits, pauses = Limits(), Pauses()
     runner = JobRunner(
-        settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations, limits
+        settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations, limits, pauses
     )
     config = replace(stream_config(settings, NAME, MAX_BATCH), width=limits.width)
     processor = ConcurrentProcessor(
         config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run, Summary(settings)
     )
     controlled = Following(NAME, settings, processor, cancellations.apply, CONTROL)
-    following = Following(NAME, settings, controlled, LiveAutomations(listeners.heed, limits.heed).apply)
+    following = Following(NAME, settings, controlled, LiveAutomations(listeners.heed, limits.heed, pauses.heed).apply)
     return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))

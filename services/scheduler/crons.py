@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
-from headrace.contracts.automation import CronTrigger, LiveAutomation
+from headrace.contracts.automation import TAKES_EVENTS, CronTrigger, LiveAutomation
 from headrace.contracts.automation.schedules import Schedule, read_schedule
 from headrace.contracts.timers import CronTimer, Missed, cron_key
 from headrace.contracts.validation import explain
@@ -102,7 +102,7 @@ class LiveCrons:
         if live.revision < self._revisions.get(document.id, live.revision):
             return
         self._revisions[document.id] = live.revision
-        trigger = document.trigger if live.state == "enabled" and isinstance(document.trigger, CronTrigger) else None
+        trigger = document.trigger if live.state in TAKES_EVENTS and isinstance(document.trigger, CronTrigger) else None
         since = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
         cron = None if trigger is None else LiveCron(document.app, document.name, trigger, since)
         self._put(cron_key(document.app, document.name), cron)

@@ -23,6 +23,7 @@ from headrace.streams.records import Partition
 from headrace.streams.state import Act
 from services.scheduler.crons import LiveCrons
 from services.scheduler.firing import Firing
+from services.scheduler.held import HELD, Held
 from services.scheduler.pending import Pending, PendingTimers
 
 PENDING = Gauge("headrace_timers_pending", "Timers that are not fired", ["partition"])
@@ -58,14 +59,16 @@ class TimerPartition:
         dead_letter: DeadLetterWriter,
         now: Callable[[], datetime],
         owns: Callable[[bytes], bool],
+        held: Held,
     ) -> None:
-        """`owns` says whether an id belongs to this partition."""
+        """`owns` says whether an id belongs to this partition, if it is a clock's."""
         self._topic, self._number = partition
         self._firing = firing
         self._crons = crons
         self._dead_letter = dead_letter
         self._now = now
         self._owns = owns
+        self._held = held
         self._pending = PendingTimers()
         self._unusable: dict[bytes, _Unusable] = {}
         self._written: dict[bytes, int] = {}
@@ -84,7 +87,7 @@ class TimerPartition:
         key, known = record.key or b"", _known(record)
         if known is not None and self._written.get(key) == known:
             self._read_back(key)
-        current = self._due.get(key) or self._pending.get(key)
+        current = self._due.get(key) or self._found(key)
         if current is not None and known is not None and current.offset > known:
             self._overtaken[key] = None
             return
@@ -98,14 +101,14 @@ class TimerPartition:
         """Fires what is due, writes once more what was overtaken, brings clocks in line with the live automations."""
         now = self._now()
         acts: list[Act] = []
-        for timer in self._pending.take(_micros(now), most):
+        released = self._held.take(_micros(now), most)
+        for timer in (*released, *self._pending.take(_micros(now), most - len(released))):
             if timer.key in self._written:
                 self._due[timer.key] = timer
-                continue
-            LATENESS.observe((_micros(now) - timer.due) / 1e6)
-            acts.append(self._fire_safely(timer, now))
+            elif (act := self._fire_safely(timer, now)) is not None:
+                acts.append(act)
         for key in _first(self._overtaken, most - len(acts), self._written):
-            if (timer := self._pending.get(key)) is not None:
+            if (timer := self._found(key)) is not None:
                 acts.append(Act(self._record(timer), (), [self._write(timer, timer.value)]))
         self._notice_changes()
         for key in _first(self._unlike, most - len(acts), self._written):
@@ -113,13 +116,14 @@ class TimerPartition:
                 acts += self._align(key)
         self._is_behind = len(acts) >= most
         PENDING.labels(self._number).set(len(self._pending))
+        HELD.labels(self._number).set(len(self._held))
         return acts
 
     def take_back(self, acts: Sequence[Act]) -> None:
         """These were not committed: each is looked at anew."""
         for key, offset, value in ((act.record.key or b"", act.record.offset, act.record.value) for act in acts):
             self._read_back(key)
-            if self._pending.get(key) is None and offset != _NOTHING and value is not None:
+            if self._found(key) is None and offset != _NOTHING and value is not None:
                 self._put(key, offset, value)
             if is_cron_key(key):
                 self._unlike[key] = None
@@ -128,33 +132,43 @@ class TimerPartition:
 
     def wait_s(self) -> float:
         """Seconds until the next timer is due. Changes of automations are noticed at each `act`."""
-        due = self._pending.next_due
         if self._is_behind:
             return 0.0
-        return float("inf") if due is None else (due - _micros(self._now())) / 1e6
+        now = _micros(self._now())
+        coming = [due for due in (self._pending.next_due, self._held.next_at(now)) if due is not None]
+        return (min(coming) - now) / 1e6 if coming else float("inf")
 
     def _read_back(self, key: bytes) -> None:
         del self._written[key]
         if (waits := self._due.pop(key, None)) is not None:
-            self._pending.put(waits)
+            self._put(key, waits.offset, waits.value)
 
     def _put(self, key: bytes, offset: int, value: bytes) -> None:
         try:
-            due = _micros(read_any_timer(key, value).due)
+            found = read_any_timer(key, value)
+            due = _micros(found.due)
+            if isinstance(found, Timer) and found.held:
+                self._held.put(_automation(found), Pending(due, offset, key, value))
+                return
         except ContractError as error:
             self._unusable[key] = _Unusable(error.type, error.message)
             due, value = 0, value[: limits.STORED_VALUE + 1]  # at once, and no more of it than tells that it is cut
         self._pending.put(Pending(due, offset, key, value))
 
+    def _found(self, key: bytes) -> Pending | None:
+        return self._pending.get(key) or self._held.get(key)
+
     def _forget(self, key: bytes) -> None:
         self._pending.remove(key)
+        self._held.remove(key)
         self._due.pop(key, None)
         self._unusable.pop(key, None)
         self._overtaken.pop(key, None)
 
     # What is due.
 
-    def _fire_safely(self, timer: Pending, now: datetime) -> Act:
+    def _fire_safely(self, timer: Pending, now: datetime) -> Act | None:
+        """None: it is kept, as its automation is paused."""
         unusable = self._unusable.pop(timer.key, None)
         if unusable is None:
             try:
@@ -167,11 +181,17 @@ class TimerPartition:
         own = self._write(timer, _value(self._wanted(timer.key, None)))
         return Act(record, [self._dead_letter(record, *unusable)], [own])
 
-    def _fire(self, timer: Pending, now: datetime) -> Act:
-        match read_any_timer(timer.key, timer.value):
-            case Timer() as found:
+    def _fire(self, timer: Pending, now: datetime) -> Act | None:
+        found = read_any_timer(timer.key, timer.value)
+        if self._held.holds(_automation(found)):
+            self._held.put(_automation(found), timer)
+            return None
+        if not (isinstance(found, Timer) and found.held):
+            LATENESS.observe((_micros(now) - timer.due) / 1e6)
+        match found:
+            case Timer():
                 return Act(self._record(timer), [self._firing.resume(found)], [self._write(timer, None)])
-            case CronTimer() as found:
+            case CronTimer():
                 live = self._crons.get(timer.key)
                 wanted = self._wanted(timer.key, found)
                 if live is None or wanted != found:
@@ -190,7 +210,7 @@ class TimerPartition:
 
     def _align(self, key: bytes) -> list[Act]:
         """Arms, changes or takes out a clock, so that it is as its automation says."""
-        timer = self._pending.get(key) or Pending(0, _NOTHING, key, b"")
+        timer = self._found(key) or Pending(0, _NOTHING, key, b"")
         current = read_any_timer(key, timer.value) if timer.value else None
         wanted = self._wanted(key, current if isinstance(current, CronTimer) else None)
         return [] if wanted == current else [Act(self._record(timer), (), [self._write(timer, _value(wanted))])]
@@ -209,6 +229,11 @@ class TimerPartition:
 
     def _record(self, timer: Pending) -> Record:
         return Record(self._topic, self._number, timer.offset, 0, timer.key, timer.value, ())
+
+
+def _automation(timer: Timer | CronTimer) -> str:
+    named = timer.resumes if isinstance(timer, Timer) else timer
+    return f"{named.app}/{named.automation}"
 
 
 def _first(keys: dict[bytes, None], most: int, written: dict[bytes, int]) -> list[bytes]:

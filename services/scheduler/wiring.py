@@ -5,17 +5,18 @@ from datetime import datetime
 
 from headrace.contracts.topics import AUTOMATIONS, WAITS
 from headrace.engine.ports import SystemClock
-from headrace.installation import stream_config
+from headrace.installation import follower_group, stream_config
 from headrace.service import DeadLetterWriter, Loop
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams.compacted import CompactedReader
 from headrace.streams.config import GroupMemory
 from headrace.streams.partitioner import partition_of
-from headrace.streams.records import Partition
+from headrace.streams.records import Partition, Record
 from headrace.streams.state import StateProcessor
 from services.scheduler.crons import LiveCrons
 from services.scheduler.firing import Firing
+from services.scheduler.held import Held, LivePauses
 from services.scheduler.timers import TimerPartition
 from services.scheduler.waits import WaitPartition
 
@@ -31,13 +32,18 @@ class Scheduler:
         self._settings = settings
         self._now = now
         self._crons = LiveCrons()
+        self._pauses = LivePauses()
         automations = AUTOMATIONS.full_name(settings.prefix)
-        group = f"{settings.prefix}-{NAME}-automations-{settings.slot}"
-        self._reader = CompactedReader(settings.kafka, automations, group, self._crons.apply)
+        group = follower_group(settings, NAME, settings.slot)
+        self._reader = CompactedReader(settings.kafka, automations, group, self._apply)
         self._firing = Firing(settings)
         self._dead_letter = DeadLetterWriter(NAME, settings)
         config = stream_config(settings, NAME, MAX_BATCH)
         self._processor = StateProcessor(config, self._open, self._dead_letter)
+
+    def _apply(self, record: Record) -> None:
+        self._pauses.apply(record)
+        self._crons.apply(record)
 
     def _open(self, partition: Partition) -> TimerPartition | WaitPartition:
         if partition[0] == WAITS.full_name(self._settings.prefix):
@@ -46,7 +52,8 @@ class Scheduler:
         def owns(key: bytes) -> bool:
             return partition_of(key, self._settings.partitions) == partition[1]
 
-        return TimerPartition(partition, self._firing, self._crons, self._dead_letter, self._now, owns)
+        held = Held(self._pauses, self._settings.partitions)
+        return TimerPartition(partition, self._firing, self._crons, self._dead_letter, self._now, owns, held)
 
     @property
     def ready(self) -> bool:

@@ -35,7 +35,7 @@ class PartlyApplied(Exception):
 
 
 async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
-    """Saves and publishes; returns when every living matcher and orchestrator has all of them.
+    """Saves and publishes; returns when every living matcher, orchestrator and scheduler has all of them.
 
     All are checked before the first is saved, and so is that Kafka would take them. Idempotent: the same document again
     makes no version, but is published again in case an earlier try was cut short. Raises DocumentError, StreamFailed
@@ -45,9 +45,17 @@ async def apply(settings: Settings, storage: Storage, automations: Sequence[Auto
         check(automation)
     _check_topic(settings)
     saved = await _save(storage, automations, by)
-    ends = publish(settings, [each.live for each in saved])
-    await _wait_for_followers(settings, ends)
+    await announce(settings, [each.live for each in saved])
     return saved
+
+
+async def announce(settings: Settings, live: Sequence[LiveAutomation]) -> None:
+    """Publishes what MongoDB holds, and returns when every living process that follows the automations has it; raises
+    PartlyApplied, NotLive."""
+    ends = await asyncio.to_thread(publish, settings, live)
+    deadline = time.monotonic() + LIVE_TIMEOUT_S
+    for service in FOLLOWERS:
+        await _wait_for(settings, service, ends, deadline)
 
 
 def _check_topic(settings: Settings) -> None:
@@ -111,12 +119,6 @@ def publish(settings: Settings, live: Sequence[LiveAutomation]) -> dict[int, int
         said = f"{', '.join(done)} published; " if done else ""
         raise PartlyApplied(f"Kafka: {errors[0].str()}: {said}{', '.join(left)} saved but not live yet; {_AGAIN}")
     return ends
-
-
-async def _wait_for_followers(settings: Settings, ends: dict[int, int]) -> None:
-    deadline = time.monotonic() + LIVE_TIMEOUT_S
-    for service in FOLLOWERS:
-        await _wait_for(settings, service, ends, deadline)
 
 
 async def _wait_for(settings: Settings, service: str, ends: dict[int, int], deadline: float) -> None:

@@ -84,7 +84,7 @@ def group_name(settings: Settings, service: str) -> str:
     return f"{settings.prefix}-{service}"
 
 
-FOLLOWERS = ("trigger_matcher", "orchestrator")
+FOLLOWERS = ("trigger_matcher", "orchestrator", "scheduler")
 """The services of which each process follows the topic of automations: one is live when all of these know it."""
 
 

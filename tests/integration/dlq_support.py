@@ -55,6 +55,13 @@ def dlq(installation: Installation, *arguments: str, code: int = 0) -> Any:
     return orjson.loads(done.stdout)
 
 
+def audit(installation: Installation) -> Any:
+    """What `headrace audit --json` answers."""
+    done = installation.headrace("audit", "--json")
+    assert done.returncode == 0, done.stderr
+    return orjson.loads(done.stdout)
+
+
 def letters(installation: Installation, *arguments: str) -> list[Any]:
     """The letters that are found once all is quiet, the oldest first."""
     installation.await_quiet()

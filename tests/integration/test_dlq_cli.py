@@ -9,7 +9,7 @@ import orjson
 import pytest
 from confluent_kafka import KafkaException
 from conftest import Installation
-from dlq_support import dlq, refused
+from dlq_support import audit, dlq, refused
 from pymongo import MongoClient
 
 from headrace import letter_actions
@@ -117,7 +117,7 @@ def test_a_dry_run_counts_and_changes_nothing(kept: Installation) -> None:
         assert dlq(kept, *action, "--app", "shop", "--dry-run")["count"] == 5
         assert dlq(kept, *action, "--all", "--error", "not_json", "--dry-run")["count"] == 3
     assert "5 would be redriven" in kept.headrace("dlq", "redrive", "--app", "shop", "--dry-run").stdout
-    assert (open_letters(kept), dlq(kept, "audit")) == (6, [])
+    assert (open_letters(kept), audit(kept)) == (6, [])
     assert kept.read(f"{kept.settings.prefix}.jobs.low") == []
 
 
@@ -125,7 +125,7 @@ def test_what_is_discarded_is_no_longer_open_and_says_who_and_why(kept: Installa
     done = dlq(kept, "discard", "--error", "not_json", "--reason", "a test of theirs", "--by", "ann")
     assert done["discarded"] == 3
     assert [each["error"] for each in dlq(kept, "list")] == ["broken"] * 3
-    (action,) = dlq(kept, "audit")
+    (action,) = audit(kept)
     assert (action["action"], action["by"], action["count"], action["ended"]) == ("discard", "ann", 3, "done")
     assert (action["how"], action["asked"]["error"]) == ({"reason": "a test of theirs"}, "not_json")
     assert action["id"] == done["action"]
@@ -134,9 +134,9 @@ def test_what_is_discarded_is_no_longer_open_and_says_who_and_why(kept: Installa
     assert "a test of theirs" in shown
     refused(kept.headrace("dlq", "redrive", id_of(kept, 4)), 1, "is discarded since")
     assert dlq(kept, "redrive", id_of(kept, 4), "--state", "discarded")["redriven"] == 1
-    first, second = dlq(kept, "audit")
+    first, second = audit(kept)
     assert (first["action"], second["action"]) == ("redrive", "discard")
-    assert "discard" in kept.headrace("dlq", "audit").stdout
+    assert "discard" in kept.headrace("audit").stdout
 
 
 def test_a_redriven_job_goes_to_the_topic_of_its_priority_under_its_key(kept: Installation) -> None:
@@ -147,7 +147,7 @@ def test_a_redriven_job_goes_to_the_topic_of_its_priority_under_its_key(kept: In
         ("r3", 1, 1),
     ]
     assert open_letters(kept) == 4
-    (action,) = dlq(kept, "audit")
+    (action,) = audit(kept)
     assert (action["how"]["mode"], action["how"]["version"], action["count"]) == ("restart", "same", 2)
     refused(kept.headrace("dlq", "redrive", id_of(kept, 2)), 1, "is redriven since")
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import DEADLINE_S, Installation
-from dlq_support import OtherSide, dlq, install_fragile, letters, refused
+from dlq_support import OtherSide, audit, dlq, install_fragile, letters, refused
 
 from headrace.contracts.cloudevents import Location, read_event
 from headrace.contracts.jobs import Job, run_id, write_job
@@ -202,7 +202,7 @@ def test_raw_bytes_are_seen_edited_and_redriven_as_the_event_that_they_were(
     event = read_event([("ce_app", b"shop"), ("ce_type", b"order.created")], place, 0)
     assert (run["_id"], run["collected"], run["key"]) == (run_id("shop", "orders", event), 99, "ann")
     assert (run["event"]["id"], run["event"]["offset"]) == (f"{partition}/{offset}", place.offset + 1)
-    (action,) = dlq(installation, "audit")
+    (action,) = audit(installation)
     assert (action["how"]["edited"], action["count"]) == (True, 1)
 
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 from conftest import DEADLINE_S, Installation, until
-from dlq_support import OtherSide, dlq
+from dlq_support import OtherSide, audit, dlq
 
 from headrace.contracts.jobs import Job, derived_uuid, job_key, write_job
 from headrace.embedded import Supervisor
@@ -93,7 +93,7 @@ def test_a_redrive_killed_twice_has_run_each_run_once_and_left_no_letter_open(
         jobs = [orjson.loads(value)["run_id"] for value in installation.read(f"{topics.prefix}.jobs.normal")]
         assert len(jobs) == LETTERS + BATCH, "the batch that was produced and not marked is there twice"
         assert f'standing="stale"}} {BATCH}.0' in installation.get("orchestrator-0", "/metrics")
-        ended = {(each["count"], each["ended"]) for each in dlq(installation, "audit")}
+        ended = {(each["count"], each["ended"]) for each in audit(installation)}
         assert ended == {(BATCH, ""), (3 * BATCH, ""), (LETTERS - 4 * BATCH, "done")}
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_redrive_after_its_batch_and_says_how_many_it_did(
     assert (told["interrupted"], told["refused"]) == (True, 0)
     assert 0 < told["redriven"] < count
     assert states(installation) == {"redriven": told["redriven"], "open": count - told["redriven"]}
-    assert dlq(installation, "audit")[0]["ended"] == "interrupted"
+    assert audit(installation)[0]["ended"] == "interrupted"
     assert dlq(installation, "redrive", "--app", "shop", "--rate", "1000/s")["redriven"] == count - told["redriven"]
     jobs = [orjson.loads(value)["run_id"] for value in installation.read(f"{topics.prefix}.jobs.normal")]
     assert sorted(jobs) == sorted(RUNS[:count])

@@ -7,7 +7,7 @@ is done at once; on real servers test_resume_kill does it.
 import asyncio
 import selectors
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -42,7 +42,7 @@ from headrace.engine import (
     Started,
 )
 from headrace.engine.cancelling import NEVER
-from headrace.engine.decisions import Awaited, DeadLetter, Park
+from headrace.engine.decisions import Awaited, DeadLetter, HandOver, Hold, Leave, Park
 from headrace.engine.entries import joined
 from headrace.engine.run import Run
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
@@ -300,9 +300,11 @@ class Leaving:
     dead: frozenset[int] = frozenset()
     looked: int = 0
 
-    def __call__(self) -> bool:
+    def __call__(self) -> Leave | None:
         self.looked += 1
-        return self.looked in self.looks
+        if self.looked not in self.looks:
+            return None
+        return HandOver() if self.looked % 2 else Hold("paused by ann: the other side is down")
 
 
 def run_to_its_end(
@@ -350,7 +352,7 @@ async def execute(
     world: World,
     plan: Plan,
     job: Job = JOB,
-    leaving: Any = lambda: False,
+    leaving: Callable[[], Leave | None] = lambda: None,
     answer: Answer | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:

@@ -48,6 +48,7 @@ from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
+from services.orchestrator.pauses import Pauses
 
 pytestmark = pytest.mark.unit
 
@@ -160,7 +161,7 @@ class World:
         return HttpAnswer(200, {"content-type": "application/json"}, orjson.dumps({"answer": answer}))
 
 
-async def execute(world: World, job: Job = JOB, leave: Any = lambda: False, steps: Any = STEPS) -> Outcome:
+async def execute(world: World, job: Job = JOB, leave: Any = lambda: None, steps: Any = STEPS) -> Outcome:
     document = parse_automation(
         {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps, "on_error": "contain"}
     )
@@ -226,7 +227,7 @@ async def test_a_call_of_unknown_fate_is_an_error_and_is_not_made_again(dies_at:
 
 async def test_a_run_asked_to_leave_goes_on_in_its_next_segment_and_publishes_once() -> None:
     world = World()
-    asked = iter([False] * 6 + [True] * 100)
+    asked = iter([None] * 6 + [HandOver()] * 100)
     first = await execute(world, leave=lambda: next(asked))
     assert isinstance(first.decision, HandOver)
     assert (first.record["status"], first.record["sequence"]) == ("retrying", 1)
@@ -282,6 +283,7 @@ async def test_a_run_taken_by_a_worker_that_has_no_right_to_it_is_claimed_again_
         Listeners(),
         Cancellations(cast(Any, None)),
         Limits(),
+        Pauses(),
     )
     record = Record("headrace.jobs.normal", 0, 9, 0, b"k", JOB.model_dump_json().encode(), [])
     handled = runner(record, Turn(record, 1))
@@ -296,11 +298,10 @@ async def test_whoever_lost_the_run_learns_it_at_the_next_write_and_changes_noth
     world = World()
     taken: list[str] = []
 
-    def is_taken_over() -> bool:
+    def is_taken_over() -> None:
         if world.rows and not taken:
             taken.append("other")
             world.owner = "other"
-        return False
 
     with pytest.raises(OwnershipLost):
         await execute(world, leave=is_taken_over)

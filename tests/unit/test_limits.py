@@ -27,6 +27,7 @@ from services.orchestrator.jobs import JobRunner
 from services.orchestrator.limits import UNLIMITED, Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.live import LiveAutomations
+from services.orchestrator.pauses import Pauses
 from services.orchestrator.rates import Rates
 
 pytestmark = pytest.mark.unit
@@ -223,8 +224,9 @@ class OnePlan:
 def runner(found: Limits, plans: OnePlan, cancellations: Cancellations | None = None) -> JobRunner:
     ports = Ports(rows=NoRows(), http=cast(Any, None))
     letters, cancellations = DeadLetterWriter("orchestrator", SETTINGS), cancellations or Cancellations(cast(Any, None))
+    heads, listeners = cast(Any, None), Listeners()
     return JobRunner(
-        SETTINGS, cast(Any, plans), Orchestrator(ports), cast(Any, None), letters, Listeners(), cancellations, found
+        SETTINGS, cast(Any, plans), Orchestrator(ports), heads, letters, listeners, cancellations, found, Pauses()
     )
 
 

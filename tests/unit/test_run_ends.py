@@ -31,6 +31,7 @@ from services.orchestrator.jobs import JobRunner
 from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.live import LiveAutomations
+from services.orchestrator.pauses import Pauses
 from services.trigger_matcher.definitions import Definitions
 from services.trigger_matcher.events import RecordMatcher
 
@@ -141,8 +142,9 @@ class System:
         ports = Ports(rows=NoRows(), http=Broken(), **({} if apps is None else {"apps": apps}))
         plans, heads = cast(Any, Compiled(automations)), cast(Any, Anyones())
         self._matcher = RecordMatcher(index, SETTINGS, LETTERS)
+        cancellations, limits, pauses = Cancellations(cast(Any, None)), Limits(), Pauses()
         self._runner = JobRunner(
-            SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, Cancellations(cast(Any, None)), Limits()
+            SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, cancellations, limits, pauses
         )
         self.made: list[Outgoing] = []
         self.hands_over = False

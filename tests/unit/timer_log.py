@@ -11,6 +11,7 @@ from headrace.streams import Outgoing, Record
 from headrace.streams.state import Act
 from services.scheduler.crons import LiveCrons
 from services.scheduler.firing import Firing
+from services.scheduler.held import Held, LivePauses
 from services.scheduler.timers import TimerPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,11 +27,10 @@ def timer(key: bytes, number: int, due: datetime) -> bytes:
     return write_timer(Timer(due=due, resumes=resumption))
 
 
-def partition(crons: LiveCrons, now: Callable[[], datetime]) -> TimerPartition:
+def partition(crons: LiveCrons, pauses: LivePauses, now: Callable[[], datetime]) -> TimerPartition:
     installed = Settings(prefix="headrace")
-    return TimerPartition(
-        (TOPIC, 0), Firing(installed), crons, DeadLetterWriter("scheduler", installed), now, lambda key: True
-    )
+    letters, held = DeadLetterWriter("scheduler", installed), Held(pauses, 1)
+    return TimerPartition((TOPIC, 0), Firing(installed), crons, letters, now, lambda key: True, held)
 
 
 class Log:
@@ -39,10 +39,12 @@ class Log:
     def __init__(self) -> None:
         self.now: datetime = NOW
         self.crons = LiveCrons()
+        self.revision = 0
         self.records: list[Record] = []
         self.outputs: list[Outgoing] = []
         self.read = 0
-        self.state = partition(self.crons, lambda: self.now)
+        self.pauses = LivePauses()
+        self.state = partition(self.crons, self.pauses, lambda: self.now)
 
     def append(self, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         offset = self.records[-1].offset + 1 if self.records else 0
@@ -71,7 +73,7 @@ class Log:
             self.apply()
 
     def restart(self) -> None:
-        self.state = partition(self.crons, lambda: self.now)
+        self.state = partition(self.crons, self.pauses, lambda: self.now)
         self.read = 0
         self.apply()
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive, PartlyApplied
 from headrace.cli import (
+    audit,
     automations,
     bench,
     chaos,
@@ -53,6 +54,7 @@ app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
 app.add_typer(deadletters.app, name="dlq")
+app.command()(audit.audit)
 app.add_typer(events.app, name="events")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")

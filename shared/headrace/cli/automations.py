@@ -1,6 +1,7 @@
-"""`apply`, `automations list`, `automations show`."""
+"""`apply`, `automations list`, `automations show`, and what changes an automation's state."""
 
 import getpass
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,19 @@ import typer
 import yaml
 
 from headrace import applying
-from headrace.cli.output import Json, connected_settings, print_json, print_table, with_storage
-from headrace.contracts.automation import Automation, DocumentError
+from headrace.cli.output import (
+    Failed,
+    Json,
+    UsageError,
+    connected_settings,
+    console,
+    print_json,
+    print_table,
+    with_storage,
+)
+from headrace.contracts.automation import RELEASE_RATE, Automation, DocumentError
 from headrace.documents import load
+from headrace.switching import Asked, NotSwitched, Switch, switch
 
 app = typer.Typer(help="The automations that are live.", no_args_is_help=True)
 
@@ -24,11 +35,14 @@ def apply(
     settings = connected_settings()
     by = getpass.getuser()
     saved = with_storage(settings, lambda storage: applying.apply(settings, storage, documents, by))
-    rows = [(each.live.document.id, each.live.version, "new" if each.changed else "unchanged") for each in saved]
+    rows = [
+        (each.live.document.id, each.live.version, "new" if each.changed else "unchanged", each.live.state)
+        for each in saved
+    ]
     if as_json:
-        print_json([dict(zip(("automation", "version", "change"), row, strict=True)) for row in rows])
+        print_json([dict(zip(("automation", "version", "change", "state"), row, strict=True)) for row in rows])
     else:
-        print_table(("automation", "version", ""), rows)
+        print_table(("automation", "version", "", "state"), rows)
 
 
 def read_automations(path: Path) -> list[Automation]:
@@ -62,3 +76,60 @@ def show(automation: Annotated[str, typer.Argument(help="app/name")], as_json: J
         print_json(content)
     else:
         print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
+
+
+Id = Annotated[str, typer.Argument(metavar="AUTOMATION", help="app/name")]
+Reason = Annotated[str, typer.Option("--reason", help="For whoever looks at the automation, and for the audit")]
+By = Annotated[str | None, typer.Option("--by", help="Who asks; by default the system's user")]
+
+
+@app.command("pause")
+def pause(automation: Id, reason: Reason, by: By = None, as_json: Json = False) -> None:
+    """Events still start runs, and these wait until `resume`; a clock stands still. What is under way goes on to its
+    end, or until it next waits."""
+    _switch(automation, "pause", reason, by, as_json)
+
+
+@app.command("resume")
+def resume(
+    automation: Id,
+    reason: Reason = "",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", min=0.01, max=100_000, help=f"Waiting runs that go on in a second, {RELEASE_RATE:g} as a rule"
+        ),
+    ] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """What waited since `pause` goes on, the first one first, at a rate; what comes from now on runs at once."""
+    if rate is not None and not isfinite(rate):
+        raise UsageError(f"--rate {rate}: a number is wanted")
+    _switch(automation, "resume", reason, by, as_json, rate)
+
+
+@app.command("disable")
+def disable(automation: Id, reason: Reason, by: By = None, as_json: Json = False) -> None:
+    """Events pass by, and a clock is taken out. What has begun or is queued goes on."""
+    _switch(automation, "disable", reason, by, as_json)
+
+
+@app.command("enable")
+def enable(automation: Id, reason: Reason = "", by: By = None, as_json: Json = False) -> None:
+    """Events start runs again, from now on."""
+    _switch(automation, "enable", reason, by, as_json)
+
+
+def _switch(
+    automation: str, which: Switch, reason: str, by: str | None, as_json: bool, rate: float | None = None
+) -> None:
+    settings, asked = connected_settings(), Asked(which, by or getpass.getuser(), reason, rate)
+    try:
+        live = with_storage(settings, lambda storage: switch(settings, storage, automation, asked))
+    except NotSwitched as error:
+        raise Failed(str(error)) from None
+    if as_json:
+        print_json({"automation": automation, "state": live.state, "reason": live.reason, "by": live.by})
+    else:
+        console.print(f"{automation} is {live.state}", highlight=False, markup=False)

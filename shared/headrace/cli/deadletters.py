@@ -1,4 +1,4 @@
-"""`dlq list`, `dlq show`, `dlq audit`; what acts on letters is in `redrives`."""
+"""`dlq list`, `dlq show`; what acts on letters is in `redrives`."""
 
 import asyncio
 import sys
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli import redrives
+from headrace.cli.audit import action_facts
 from headrace.cli.letter_options import (
     App,
     AutomationName,
@@ -92,33 +93,9 @@ def show(
         finally:
             sys.stdout.buffer.flush()
     elif as_json:
-        print_json({**_facts(letter), **_content(whole), "action": None if action is None else _action(action)})
+        print_json({**_facts(letter), **_content(whole), "action": None if action is None else action_facts(action)})
     else:
         _print(letter, whole, action)
-
-
-@app.command("audit")
-def audit(limit: Limit = 20, as_json: Json = False) -> None:
-    """What was done about dead letters: by whom, when, to which and to how many; newest first."""
-    found = with_storage(connected_settings(), lambda storage: storage.audit.find(limit))
-    if as_json:
-        print_json([_action(each) for each in found])
-        return
-    print_lines(
-        ("at", "action", "by", "letters", "ended", "chosen by", "how"),
-        [
-            (
-                f"{each.at:%Y-%m-%d %H:%M:%S}",
-                each.action,
-                each.by,
-                each.count,
-                each.ended or "not (yet)",
-                dict(each.asked),
-                {name: value for name, value in each.how.items() if value},
-            )
-            for each in found
-        ],
-    )
 
 
 async def _find(storage: Storage, id: str) -> tuple[Letter, DeadLetter, Action | None] | None:
@@ -147,20 +124,6 @@ def _facts(letter: Letter) -> dict[str, object]:
         "key": letter.key,
         "run_id": letter.run_id,
         "generation": letter.generation,
-    }
-
-
-def _action(action: Action) -> dict[str, object]:
-    return {
-        "id": action.id,
-        "action": action.action,
-        "by": action.by,
-        "at": action.at,
-        "asked": dict(action.asked),
-        "how": dict(action.how),
-        "count": action.count,
-        "ended": action.ended,
-        "ended_at": action.ended_at,
     }
 
 

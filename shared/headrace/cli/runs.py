@@ -9,6 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from headrace import cancelling
+from headrace.auditing import audited
 from headrace.cli.output import (
     Failed,
     Json,
@@ -110,8 +111,14 @@ def cancel(
 
     async def ask(storage: Storage) -> int:
         if app_name and automation:
-            return await cancelling.cancel_automation(settings, storage, app_name, automation, who, reason)
-        return await cancelling.cancel_runs(settings, await _unended(storage, run_ids or []), who, reason)
+            asked: dict[str, object] = {"automation": f"{app_name}/{automation}"}
+            async with audited(storage, "cancel", who, asked, {"reason": reason}) as done:
+                done.count = await cancelling.cancel_automation(settings, storage, app_name, automation, who, reason)
+            return done.count
+        runs = await _unended(storage, run_ids or [])
+        async with audited(storage, "cancel", who, {"runs": [run["_id"] for run in runs]}, {"reason": reason}) as done:
+            done.count = await cancelling.cancel_runs(settings, runs, who, reason)
+        return done.count
 
     try:
         count = with_storage(settings, ask)

@@ -69,12 +69,17 @@ class Resumption(BaseModel):
 
 class Timer(BaseModel):
     """At `due` its resumption is to be put on the jobs topic of its priority. The record's key is the run's id: a run
-    waits for one moment at a time."""
+    waits for one moment at a time.
+
+    `held`: the automation is paused, and the run goes on when it no longer is, `due` being when it came here. Those of
+    one ordering key are in one partition, so that they go on in their order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = 1
     due: AwareDatetime
+    held: bool = False
     resumes: Resumption
 
 
@@ -104,7 +109,7 @@ def redriven_resumption(resumption: Resumption) -> Resumption:
 
 def write_timer(timer: Timer) -> bytes:
     """The value of its record on the timers topic."""
-    return orjson.dumps(timer.model_dump(), option=orjson.OPT_UTC_Z)
+    return orjson.dumps(timer.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 
 def read_timer(value: bytes) -> Timer:

@@ -68,6 +68,7 @@ TIMERS = Topic(
     "timer id",
     "due time and what is resumed, or tombstone",
     cleanup="compact",
+    partitioned_as="jobs",
     segment_bytes=64 << 20,
     # One for each timer that fired: kept for a day they would be most of what a rebuild, which takes a minute, reads.
     tombstones_kept_ms=10 * 60_000,

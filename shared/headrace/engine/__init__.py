@@ -3,6 +3,7 @@
 from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
+from headrace.engine.decisions import HandOver, Hold, Leave
 from headrace.engine.ends import end_for_caller, end_of, no_run_for_caller
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
@@ -44,11 +45,14 @@ __all__ = [
     "Claim",
     "Claimed",
     "Clock",
+    "HandOver",
+    "Hold",
     "HttpAnswer",
     "HttpFailure",
     "HttpRequest",
     "HttpTransport",
     "Journal",
+    "Leave",
     "NewRow",
     "Orchestrator",
     "Outcome",

@@ -27,6 +27,16 @@ class HandOver(NamedTuple):
         return {"what": "hand_over", "why": "it held its partition back, and goes on elsewhere"}
 
 
+class Hold(NamedTuple):
+    """The run's automation is paused: it goes on once that is over."""
+
+    why: str
+
+    def as_told(self) -> Next:
+        """As the run's record says it."""
+        return {"what": "pause", "why": self.why}
+
+
 class Retry(NamedTuple):
     """The run leaves for a retry tier, and resumes at the step that failed."""
 
@@ -88,7 +98,10 @@ class DeadLetter(NamedTuple):
         return {"what": "dead_letter", "why": self.why}
 
 
-Decision = HandOver | Retry | Park | DeadLetter
+Decision = HandOver | Hold | Retry | Park | DeadLetter
+
+Leave = HandOver | Hold
+"""Why a run may be asked to leave its worker at a next step."""
 
 
 def after_giving_up(gave_up: GaveUp, attempt: int, tiers: Sequence[float], now: datetime) -> Retry | DeadLetter:

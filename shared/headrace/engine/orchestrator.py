@@ -10,7 +10,7 @@ from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
 from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.containers import Containers
-from headrace.engine.decisions import Decision, HandOver, after_giving_up
+from headrace.engine.decisions import Decision, HandOver, Leave, after_giving_up
 from headrace.engine.endings import (
     Ending,
     chain_too_long,
@@ -44,7 +44,7 @@ from headrace.engine.record import final_record
 from headrace.engine.replay import is_unknown, last_tried, only_recorded, replayed, unknown_outcome, written_down
 from headrace.engine.run import Failure, Run, Started, never
 from headrace.engine.stubs import do_stub
-from headrace.engine.waiting import do_awaited_call, do_wait, is_begun
+from headrace.engine.waiting import do_awaited_call, do_wait, has_answer, is_begun
 from headrace.language import TemplateError
 
 TURN_S = 0.005
@@ -74,7 +74,7 @@ class Orchestrator(Containers):
         plan: Plan,
         started: Started,
         journal: Journal | None = None,
-        is_asked_to_leave: Callable[[], bool] = never,
+        leave_for: Callable[[], Leave | None] = never,
         cancellation: Cancellation = NEVER,
     ) -> Outcome:
         """Makes the run from its first step to its end, or until it is asked to leave and has come to a next step.
@@ -89,7 +89,7 @@ class Orchestrator(Containers):
         started_at = now if journal is None else journal.started_at(now)
         began = clock.perf()
         timeout = plan.automation.timeout
-        run = Run(started, self._ports, began + timeout, journal, is_asked_to_leave, cancellation)
+        run = Run(started, self._ports, began + timeout, journal, leave_for, cancellation)
         run.lets_others, run.strands.turned = plan.awaits, began
         if plan.hides_secrets:
             run.mask = run.app.mask
@@ -119,7 +119,8 @@ class Orchestrator(Containers):
     def _decided(self, run: Run, ending: Ending | None) -> Decision | None:
         match ending:
             case "handed_over":
-                return HandOver()
+                leave = run.leave_for()
+                return HandOver() if leave is None else leave
             case "parked" if run.parked is not None:
                 return run.parked
             case "gave_up" if run.gave_up_on is not None:
@@ -207,7 +208,7 @@ class Orchestrator(Containers):
             return "cancelled"
         if run.strands.are_halted:
             return "halted"
-        if run.journal is not None and run.is_asked_to_leave():
+        if run.journal is not None and run.leave_for() is not None and not has_answer(run, run.journal):
             return "handed_over"
         if began >= run.deadline:
             run.timed_out_by = run.deadline_of

@@ -12,7 +12,7 @@ from headrace.contracts.resumptions import Answer
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult
 from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.context import AutomationContext
-from headrace.engine.decisions import GaveUp, Park
+from headrace.engine.decisions import GaveUp, Leave, Park
 from headrace.engine.journal import Journal
 from headrace.engine.keys import key_prefix
 from headrace.engine.masking import NO_MASK
@@ -38,9 +38,9 @@ class Started(NamedTuple):
     answer: Answer | None = None
 
 
-def never() -> bool:
-    """The default of `Run.is_asked_to_leave`: nobody asks."""
-    return False
+def never() -> Leave | None:
+    """The default of `Run.leave_for`: nobody asks."""
+    return None
 
 
 class Run:
@@ -69,10 +69,10 @@ class Run:
         "failures",
         "gave_up_on",
         "has_collected",
-        "is_asked_to_leave",
         "is_ended_beside",
         "job",
         "journal",
+        "leave_for",
         "lets_others",
         "mask",
         "now",
@@ -93,12 +93,13 @@ class Run:
         ports: Ports,
         deadline: float,
         journal: Journal | None = None,
-        is_asked_to_leave: Callable[[], bool] = never,
+        leave_for: Callable[[], Leave | None] = never,
         cancellation: Cancellation = NEVER,
     ) -> None:
         job = started.job
         self.journal = journal
-        self.is_asked_to_leave = is_asked_to_leave
+        self.leave_for = leave_for
+        """Why the run is asked to leave, if it is."""
         self.cancellation = cancellation
         self.lets_others = False
         """Whether it may suspend: a long computation gives others their turn."""

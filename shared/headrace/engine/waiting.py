@@ -94,6 +94,15 @@ def is_begun(step: object, noted: Noted | None) -> bool:
     return waits and noted is not None and noted.result is None
 
 
+def has_answer(run: Run, journal: Journal) -> bool:
+    """Whether the run was resumed with an event that its step has not looked at: whoever leaves would lose it."""
+    answer = run.answer
+    if answer is None or journal.taker_of((answer.event.source, answer.event.id)) is not None:
+        return False
+    noted = journal.recall(answer.step)
+    return noted is not None and noted.result is None
+
+
 def _journal(run: Run, what: str) -> Journal:
     if run.journal is None:
         raise StepError("cannot_park", f"{what} is waited for by the services only; give the step a stub")

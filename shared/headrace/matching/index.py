@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headrace.contracts.automation import (
+    TAKES_EVENTS,
     Automation,
     AutomationTrigger,
     EventTrigger,
@@ -100,7 +101,7 @@ class Index:
         for type in live.awaits:
             key = live.document.app, type
             self._awaited[key] = self._awaited.get(key, frozenset()) | {live.document.id}
-        if live.state == "enabled":
+        if live.state in TAKES_EVENTS:
             self._add(definition)
         return True
 
@@ -114,7 +115,7 @@ class Index:
             self._awaited[key] = self._awaited[key] - {automation_id}
             if not self._awaited[key]:
                 del self._awaited[key]
-        if known.live.state != "enabled":
+        if known.live.state not in TAKES_EVENTS:
             return
         app, trigger = known.live.document.app, known.live.document.trigger
         if isinstance(trigger, EventTrigger):

@@ -54,10 +54,11 @@ class AuditStore:
         with reaching_mongodb():
             await self._audit.insert_one(document)
 
-    async def end(self, id: str, ended: Conclusion, at: datetime) -> None:
-        """The action is over; raises PlatformUnavailable."""
+    async def end(self, id: str, ended: Conclusion, at: datetime, count: int | None = None) -> None:
+        """The action is over; `count` where it was not counted on the way. Raises PlatformUnavailable."""
+        counted: Document = {} if count is None else {"count": count}
         with reaching_mongodb():
-            await self._audit.update_one({"_id": id}, {"$set": {"ended": ended, "ended_at": at}})
+            await self._audit.update_one({"_id": id}, {"$set": {"ended": ended, "ended_at": at, **counted}})
 
     async def find(self, limit: int) -> list[Action]:
         """Actions, newest first; raises PlatformUnavailable."""

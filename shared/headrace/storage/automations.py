@@ -9,7 +9,14 @@ from bson import encode
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LiveState, awaited_types
+from headrace.contracts.automation import (
+    RELEASE_RATE,
+    Automation,
+    DocumentError,
+    LiveAutomation,
+    LiveState,
+    awaited_types,
+)
 from headrace.storage.driver import NOT_BSON, Database, Document, plain, reaching_mongodb
 
 
@@ -33,7 +40,9 @@ class AutomationStore:
         await self._versions.create_index([("automation", 1), ("version", DESCENDING)])
 
     async def save(self, automation: Automation, by: str) -> Saved:
-        """Makes `automation` the live version, enabled; the same document again changes nothing.
+        """Makes `automation` the live version; the same document again changes nothing.
+
+        It is enabled, unless a person has paused or disabled it: then it stays so, whoever applies.
 
         A crash between its two writes leaves an unused version, which the next save of that document takes up. Raises
         PlatformUnavailable, and DocumentError for a document that MongoDB cannot hold.
@@ -48,7 +57,8 @@ class AutomationStore:
                 found = await self._live.find_one({"_id": automation.id})
                 # What earlier versions waited for stays: their runs may still be under way.
                 awaits = sorted({*(found or {}).get("awaits", ()), *awaited_types(automation)})
-                is_same = found is not None and _same(found["document"], document) and found["state"] == "enabled"
+                kept = _kept(found)
+                is_same = found is not None and _same(found["document"], document) and found["state"] == kept["state"]
                 if found is not None and is_same and found.get("awaits", []) == awaits:
                     return Saved(_live(found), changed=False)
                 version = await self._version(automation.id, document, by)
@@ -56,19 +66,21 @@ class AutomationStore:
                 written: Document = {
                     "revision": revision,
                     "version": version,
-                    "state": "enabled",
-                    "reason": "",
                     "by": by,
+                    **kept,
                     "awaits": awaits,
                 }
                 written["document"] = document
                 if await self._compare_and_set(automation.id, found, written):
                     return Saved(_live({"_id": automation.id, **written}), changed=True)
 
-    async def change_state(self, live: LiveAutomation, state: LiveState, reason: str, by: str) -> LiveAutomation | None:
+    async def change_state(
+        self, live: LiveAutomation, state: LiveState, reason: str, by: str, *, release_rate: float | None = None
+    ) -> LiveAutomation | None:
         """Puts the automation into `state`; None, and nothing is changed, if it is no longer as in `live`. Raises
         PlatformUnavailable."""
         changes: Document = {"revision": live.revision + 1, "state": state, "reason": reason, "by": by}
+        changes["release_rate"] = RELEASE_RATE if release_rate is None else release_rate
         with reaching_mongodb():
             found = {"revision": live.revision}
             is_changed = await self._compare_and_set(live.document.id, found, changes)
@@ -127,6 +139,16 @@ class AutomationStore:
         return result.matched_count == 1
 
 
+_KEPT_STATES: tuple[LiveState, ...] = ("paused", "disabled")
+
+
+def _kept(found: Document | None) -> Document:
+    """What of the live document another version leaves as it is, and its state."""
+    if found is None or found["state"] not in _KEPT_STATES:
+        return {"state": "enabled", "reason": ""}
+    return {name: found[name] for name in ("state", "reason", "by")}
+
+
 def _version_id(automation_id: str, version: int) -> str:
     return f"{automation_id}@{version}"
 
@@ -145,6 +167,7 @@ def _live(found: Document) -> LiveAutomation:
         state=cast(LiveState, found["state"]),
         reason=str(found["reason"]),
         by=str(found["by"]),
+        release_rate=float(found.get("release_rate", RELEASE_RATE)),
         awaits=tuple(found.get("awaits", ())),
         document=Automation.model_validate(plain(found["document"])),
     )

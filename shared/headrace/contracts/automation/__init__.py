@@ -5,6 +5,8 @@ Templates and conditions stay text here; `headrace.engine` and `headrace.matchin
 
 from headrace.contracts.automation.bounds import Concurrency, Rate
 from headrace.contracts.automation.document import (
+    RELEASE_RATE,
+    TAKES_EVENTS,
     Automation,
     Expectation,
     LiveAutomation,
@@ -49,6 +51,8 @@ from headrace.contracts.automation.triggers import (
 from headrace.contracts.automation.values import ConditionSource, Duration
 
 __all__ = [
+    "RELEASE_RATE",
+    "TAKES_EVENTS",
     "Automation",
     "AutomationTrigger",
     "Branch",

@@ -81,7 +81,10 @@ class Automation(Part):
         return None if self.rate is None else ("rate.key", self.rate.key)
 
 
-LiveState = Literal["enabled", "disabled", "stopped_error"]
+LiveState = Literal["enabled", "paused", "disabled", "stopped_error"]
+
+TAKES_EVENTS: frozenset[LiveState] = frozenset({"enabled", "paused"})
+"""The states in which events start runs; where it is paused these wait. In the others events pass by."""
 
 
 def awaited_types(automation: Automation) -> frozenset[str]:
@@ -89,10 +92,18 @@ def awaited_types(automation: Automation) -> frozenset[str]:
     return frozenset(step.wait_for_event.type for step in walk(automation.steps) if isinstance(step, WaitStep))
 
 
+RELEASE_RATE = 100.0
+"""Of an automation that says nothing: a backlog of an hour at ten a second is gone in six minutes, and what is called
+gets no more than some services' usual limits."""
+
+
 class LiveAutomation(Part):
     """An automation's live version and state on the compacted topic; a reader ignores a lower revision.
 
-    `stopped_error`: disabled because it failed too often in a row. `reason` and `by` tell why, and who did it.
+    `paused`: its jobs wait. `disabled`: events pass by. `stopped_error`: disabled because it failed too often in a row.
+    `reason` and `by` tell why, and who did it.
+
+    `release_rate`: what waited while it was paused goes on at so many runs a second, over all partitions together.
 
     `awaits` are the types of events that runs of this version or an earlier one wait for: those of an earlier version
     may still be under way, also while the automation is disabled.
@@ -104,6 +115,7 @@ class LiveAutomation(Part):
     state: LiveState
     reason: str = ""
     by: str = ""
+    release_rate: float = RELEASE_RATE
     awaits: tuple[str, ...] = ()
     document: Automation
 

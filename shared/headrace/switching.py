@@ -1,0 +1,81 @@
+"""Pauses, resumes, disables and enables automations: saved, published, known to every process, and audited."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from headrace.applying import announce
+from headrace.auditing import audited
+from headrace.contracts.automation import LiveAutomation, LiveState
+from headrace.settings import Settings
+from headrace.storage import Storage
+
+Switch = Literal["pause", "resume", "disable", "enable"]
+
+
+class _Rule(NamedTuple):
+    comes_from: frozenset[LiveState]
+    leads_to: LiveState
+
+
+RULES: Mapping[Switch, _Rule] = {
+    "pause": _Rule(frozenset({"enabled"}), "paused"),
+    "resume": _Rule(frozenset({"paused"}), "enabled"),
+    "disable": _Rule(frozenset({"enabled", "stopped_error"}), "disabled"),
+    "enable": _Rule(frozenset({"disabled", "stopped_error"}), "enabled"),
+}
+"""Every change of state that a person may make. What is paused has runs that wait, which nothing but its resumption
+should let go; so it is resumed, or its runs are cancelled, before it is disabled."""
+
+
+class NotSwitched(Exception):
+    """The automation is not there, or its state does not allow the change; the message says what does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for, by whom and why; `rate` is how many waiting runs a second a resumption lets go on."""
+
+    switch: Switch
+    by: str
+    reason: str
+    rate: float | None = None
+
+
+async def switch(settings: Settings, storage: Storage, automation: str, asked: Asked) -> LiveAutomation:
+    """Puts the automation (its id) into the state asked for; returns when every living process knows.
+
+    Where it is in that state already nothing changes, and it is published again in case an earlier try was cut short.
+    Raises NotSwitched, PlatformUnavailable, PartlyApplied, NotLive.
+    """
+    live = await _switched(storage, automation, asked)
+    await announce(settings, [live])
+    return live
+
+
+async def _switched(storage: Storage, automation: str, asked: Asked) -> LiveAutomation:
+    rule = RULES[asked.switch]
+    while True:
+        live = await storage.automations.live(automation)
+        if live is None:
+            raise NotSwitched(f"no automation {automation!r}; `headrace automations list` shows all")
+        if live.state == rule.leads_to:
+            return live
+        if live.state not in rule.comes_from:
+            raise NotSwitched(_refusal(live, asked.switch))
+        how = {"reason": asked.reason, "rate": asked.rate}
+        async with audited(storage, asked.switch, asked.by, {"automation": automation}, how) as done:
+            changed = await storage.automations.change_state(
+                live, rule.leads_to, asked.reason, asked.by, release_rate=asked.rate
+            )
+            done.count = int(changed is not None)
+        if changed is not None:
+            return changed
+
+
+def _refusal(live: LiveAutomation, asked: Switch) -> str:
+    name, state = live.document.id, live.state
+    if state == "paused":
+        return f"{name} is paused, and runs may wait: `resume` it first, or end them with `headrace runs cancel`"
+    possible = [name for name, rule in RULES.items() if state in rule.comes_from]
+    return f"{name} is {state}, so it cannot be changed by `{asked}`; what it can be: {', '.join(possible)}"

@@ -62,6 +62,12 @@ def audit(installation: Installation) -> Any:
     return orjson.loads(done.stdout)
 
 
+def held(installation: Installation) -> int:
+    """How many timers the scheduler holds, as their automations are paused or catch up."""
+    metrics = installation.get("scheduler-0", "/metrics").splitlines()
+    return sum(int(float(line.split(" ")[1])) for line in metrics if line.startswith("headrace_timers_held{"))
+
+
 def letters(installation: Installation, *arguments: str) -> list[Any]:
     """The letters that are found once all is quiet, the oldest first."""
     installation.await_quiet()

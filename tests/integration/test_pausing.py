@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from conftest import DEADLINE_S, Installation, until
-from dlq_support import audit
+from dlq_support import audit, held
 
 pytestmark = pytest.mark.integration
 
@@ -88,12 +88,7 @@ def test_a_delay_that_ends_during_a_pause_waits_for_its_end_and_a_cancelled_run_
     publish(installation, 2, key="b")
     switched(installation, "pause", f"{APP}/slow", "--reason", "too loud")
 
-    def are_held() -> bool:
-        metrics = installation.get("scheduler-0", "/metrics").splitlines()
-        held = [line.rpartition(" ")[2] for line in metrics if line.startswith("headrace_timers_held{")]
-        return sum(map(float, held)) == 2
-
-    until(are_held, "both delays to end")
+    until(lambda: held(installation) == 2, "both delays to end")
     assert noted(installation) == 0
     (cancelled,) = [run for run in installation.runs(APP) if run["event"]["id"] == "e-2"]
     done = installation.headrace("runs", "cancel", cancelled["_id"], "--reason", "no more", "--by", "ann")

@@ -23,7 +23,7 @@ from headrace.trials.events import Fired, fire
 
 pytestmark = pytest.mark.unit
 
-AUTOMATIONS_PAGE = (Path(__file__).parents[2] / "docs/automations.md").read_text()
+AUTOMATIONS_PAGE = (Path(__file__).parents[2] / "docs/language.md").read_text()
 HEAD = "name: a\napp: shop\ntrigger: {type: event, event: hello}\nsteps:\n"
 GET = "{id: get, use: http.request, with: {url: 'https://example.org'}}"
 

@@ -76,7 +76,7 @@ _Found = list[Match | MatchError]
 def fire(automation: Automation, event: object, at: datetime) -> Fired | NotFired:
     """What becomes of `event` for this automation; `at` (aware) is its time where it names none.
 
-    The event's form is that of the trigger: see docs/automations.md. Raises BadTrialEvent, LanguageError.
+    The event's form is that of the trigger: see docs/language.md. Raises BadTrialEvent, LanguageError.
     """
     # Through JSON, as any event: YAML's dates become text, and nothing is shared with the document.
     given: object = orjson.loads(dumps({} if event is None else event))

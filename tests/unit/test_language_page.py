@@ -1,4 +1,4 @@
-"""docs/automations.md, docs/automation.schema.json and examples/: what they say is so."""
+"""docs/language.md, docs/automation.schema.json and examples/: what they say is so."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("flights", "shop")]
 """Those that need no package of steps."""
-PAGE = (ROOT / "docs/automations.md").read_text()
+PAGE = (ROOT / "docs/language.md").read_text()
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 TRIGGERS = [each for block in BLOCKS if isinstance(block, list) for each in block if "id" not in each or "type" in each]
 STEPS = [block for block in BLOCKS if isinstance(block, list) and "type" not in block[0]]

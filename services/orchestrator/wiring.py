@@ -43,6 +43,7 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         allow_private_hosts=settings.allow_private_hosts,
         retry_tiers=tuple(settings.tiers),
         max_chain=settings.max_chain,
+        max_iterations=settings.max_iterations,
     )
     plans, listeners, cancellations = Plans(storage.automations), Listeners(), Cancellations(loop)
     limits, pauses = Limits(), Pauses()

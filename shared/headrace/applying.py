@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from headrace.contracts.automation import Automation, LiveAutomation
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LoopStep, walk
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import check, encoded
 from headrace.engine import PlatformUnavailable
@@ -43,6 +43,7 @@ async def apply(settings: Settings, storage: Storage, automations: Sequence[Auto
     """
     for automation in automations:
         check(automation)
+        _check_loops(settings, automation)
     _check_topic(settings)
     saved = await _save(storage, automations, by)
     await announce(settings, [each.live for each in saved])
@@ -56,6 +57,15 @@ async def announce(settings: Settings, live: Sequence[LiveAutomation]) -> None:
     deadline = time.monotonic() + LIVE_TIMEOUT_S
     for service in FOLLOWERS:
         await _wait_for(settings, service, ends, deadline)
+
+
+def _check_loops(settings: Settings, automation: Automation) -> None:
+    for step in walk(automation.steps):
+        if isinstance(step, LoopStep) and step.loop.max is not None and step.loop.max > settings.max_iterations:
+            raise DocumentError(
+                f"{automation.id}: step {step.id}: `max` of its loop is {step.loop.max}, and "
+                f"AUTOMATION_MAX_ITERATIONS allows {settings.max_iterations} here"
+            )
 
 
 def _check_topic(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from headrace.contracts import limits
 from headrace.contracts.validation import Said, said
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$"), Said("expected text: a-z, 0-9, _ and -")]
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
 
     max_chain: int = Field(default=5, ge=1, le=100, validation_alias="AUTOMATION_MAX_CHAIN")
     """How many runs may lead to another, each by what it published, by a call, or by its end."""
+
+    max_iterations: int = Field(
+        default=limits.MAX_ITERATIONS, ge=1, le=limits.MOST_ITERATIONS, validation_alias="AUTOMATION_MAX_ITERATIONS"
+    )
+    """How many items a loop does at the most; a loop whose `max` is higher cannot be applied."""
 
     retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
     """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""

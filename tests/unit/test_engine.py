@@ -88,6 +88,7 @@ async def execute(
     http: Any = None,
     clock: Any = None,
     key: str = "k",
+    max_iterations: int = 200,
     **more: Any,
 ) -> Outcome:
     document = parse_automation(
@@ -98,7 +99,8 @@ async def execute(
         {"format": 1, "run_id": "00000000-0000-5000-8000-000000000000", "app": "shop", "automation": "a", "version": 3,
          "generation": 0, "segment": 0, "attempt": 1, "key": key, "priority": "normal", "trigger": trigger or {}, "cause": cause}
     )  # fmt: skip
-    ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock or TickingClock())
+    clock = clock or TickingClock()
+    ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock, max_iterations=max_iterations)
     return await Orchestrator(ports).execute(compile_plan(document, 3), Started(job, Location("jobs", 0, 9), AT))
 
 

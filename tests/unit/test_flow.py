@@ -11,7 +11,7 @@ from test_engine import Answers, TickingClock, answer, execute, log, statuses
 from headrace.contracts.automation import DocumentError, parse_automation
 from headrace.contracts.reserved import CALLED
 from headrace.contracts.runs import StepResult
-from headrace.engine import HttpAnswer, HttpRequest, compile_plan
+from headrace.engine import HttpAnswer, HttpRequest, SystemClock, compile_plan
 from headrace.engine.decisions import DeadLetter
 
 pytestmark = pytest.mark.unit
@@ -102,8 +102,23 @@ async def test_more_items_than_max_are_an_error_and_what_was_done_is_kept() -> N
     assert outcome.record["status"] == "error"
 
 
-@pytest.mark.parametrize("most", [0, -1, 201])
-def test_a_max_outside_of_1_to_200_is_refused(most: int) -> None:
+async def test_the_installation_allows_more_or_fewer_items_than_200() -> None:
+    numbers = [loop("{{ range(300) | list }}", collect("{{ item }}")), collect("{{ steps.each.iterations }}", "count")]
+    asked = [loop("{{ range(300) | list }}", collect("{{ item }}"), max=250)]
+    for steps, allowed, status, told in (
+        (numbers, 200, "max_iterations", "200 are allowed here"),
+        (numbers, 300, "success", ""),
+        (asked, 1_000, "max_iterations", "the loop's `max` is 250"),
+        (asked, 100, "max_iterations", "100 are allowed here"),
+    ):
+        outcome = await execute(steps, max_iterations=allowed, clock=SystemClock())
+        each = outcome.record["steps"][0]
+        assert each["status"] == status
+        assert told in each.get("error", {}).get("message", "")
+
+
+@pytest.mark.parametrize("most", [0, -1, 100_001])
+def test_a_max_outside_of_what_a_run_may_do_is_refused(most: int) -> None:
     with pytest.raises(DocumentError, match=r"steps\.0\.loop\.max"):
         parse_automation(_document([loop("{{ [1] }}", log("a"), max=most)]))
 

@@ -150,8 +150,8 @@ STEPS = [
     ("{id: a, loop: {over: [1]}}", "5:5: steps.0.steps: must be given"),
     ("{id: a, loop: {over: 5}, steps: [{id: b, collect: 1}]}",
      "5:20: steps.0.loop.over: expected a list, or a template that gives one"),
-    ("{id: a, loop: {over: [1], max: 500}, steps: [{id: b, collect: 1}]}",
-     "5:31: steps.0.loop.max: expected at most 200"),
+    ("{id: a, loop: {over: [1], max: 500000}, steps: [{id: b, collect: 1}]}",
+     "5:31: steps.0.loop.max: expected at most 100000"),
     ("{id: a, delay: 5s}", f"5:13: steps.0.delay: {AN_OBJECT}"),
     ("{id: a, delay: {}}", "5:13: steps.0.delay: a delay has either `for` or `until`"),
     ("{id: a, delay: {for: [1]}}", f"5:21: steps.0.delay.for: {A_DURATION}, or a template that gives one"),
@@ -240,7 +240,7 @@ steps:
     branch:
       - {name: x, when: "{{ nope }}", steps: [{id: a, use: lgo}]}
       - {when: "{{ nope }}", steps: [{id: c, use: log}, {id: d}]}
-  - {id: e, loop: {over: "{{ nope }}", max: 999, break_if: "{{ nope }}"}, steps: [{id: f, collect: "{{ nope }}"}]}
+  - {id: e, loop: {over: "{{ nope }}", max: 999999, break_if: "{{ nope }}"}, steps: [{id: f, collect: "{{ nope }}"}]}
   - {id: g, parallel: [{name: x, steps: [{id: a, set: {error: 1}}]}, {steps: 5}], when: 5}
   - {id: h, wait_for_event: {type: "", key: "{{ nope }}"}}
   - {id: i, use: http.request, with: {url: "{{ nope }}", text: "{{ nope }}", timeout: soon}, retry: {on: x}}
@@ -254,8 +254,8 @@ PLACES = [
     "10:19: steps.1.branch.0.when", "10:48: steps.1.branch.0.steps.0.id", "10:55: steps.1.branch.0.steps.0.use",
     "11:9: steps.1.branch.1.name", "11:10: steps.1.branch.1.when",
     "11:38: steps.1.branch.1.steps.0.with.text", "11:57: steps.1.branch.1.steps.1",
-    "12:20: steps.2.loop.over", "12:40: steps.2.loop.max", "12:50: steps.2.loop.break_if",
-    "12:91: steps.2.steps.0.collect",
+    "12:20: steps.2.loop.over", "12:40: steps.2.loop.max", "12:53: steps.2.loop.break_if",
+    "12:94: steps.2.steps.0.collect",
     "13:43: steps.3.parallel.0.steps.0.id", "13:56: steps.3.parallel.0.steps.0.set.error",
     "13:70: steps.3.parallel.1.name", "13:71: steps.3.parallel.1.steps", "13:83: steps.3.when",
     "14:13: steps.4.wait_for_event.timeout", "14:30: steps.4.wait_for_event.type", "14:40: steps.4.wait_for_event.key",

@@ -56,6 +56,7 @@ def run(
         allow_effects,
         allow_effects and settings.allow_private_hosts,
         load_apps(settings),
+        settings.max_iterations,
     )
     try:
         tried = try_automation(loaded.automation, trial, datetime.now(UTC))
@@ -85,7 +86,8 @@ def run_cases(
     Exit codes: 0 all passed, 1 some failed, 2 wrong usage or a document that is no automation.
     """
     loaded = _loaded(paths)
-    apps = load_apps(load_settings())
+    settings = load_settings()
+    apps = load_apps(settings)
     chosen = [
         (each, case)
         for each in loaded
@@ -94,7 +96,7 @@ def run_cases(
     ]
     results: list[CaseResult] = []
     for each, case in chosen:
-        result = try_case(each.automation, case, apps)
+        result = try_case(each.automation, case, apps, settings.max_iterations)
         results.append(result)
         for line in _told(result):
             print(one_line(line))

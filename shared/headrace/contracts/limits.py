@@ -15,3 +15,9 @@ RUN_RECORD = 1 << 20
 ATTRIBUTE = 1024
 """A CloudEvents attribute, or a record's key. They become parts of ids, index keys and logs, where unbounded text is an
 attack; a key travels beside its value on every topic of an event's way, and the two share one message limit."""
+
+MAX_ITERATIONS = 200
+"""Items of a loop: the cap that users of its predecessor know, where AUTOMATION_MAX_ITERATIONS names no other."""
+
+MOST_ITERATIONS = 100_000
+"""What the setting may allow: a run begins no more steps than this."""

@@ -83,15 +83,18 @@ class Containers(ABC):
             result["status"] = "no_iterations"
             finished(run, step, result, {"success": True, **done.outputs()})
             return None
+        allowed = run.ports.max_iterations
+        most = allowed if step.most is None else min(step.most, allowed)
         work = self._one_by_one if step.concurrency == 1 else self._several_at_once
         try:
-            inside = work(run, step, items[: step.most], len(items), done)
+            inside = work(run, step, items[:most], len(items), done)
             ending = await self._inside(run, step, result, began, noted, inside, done.outputs)
         finally:
             result["children"] = done.children
         if ending is None:
-            if len(items) > step.most:
-                told = f"loop.over: it gave {len(items)} items; the loop's `max` is {step.most}"
+            if len(items) > most:
+                limit = f"the loop's `max` is {most}" if most == step.most else f"{most} are allowed here"
+                told = f"loop.over: it gave {len(items)} items; {limit}"
                 raise StepError("max_iterations", told, outputs=done.outputs())
             if (failure := done.failure()) is not None:
                 raise failure

@@ -188,7 +188,7 @@ class PlannedLoop(_Planned):
     """Does its steps for each item; see contracts.automation.Loop for the settings."""
 
     over: Value
-    most: int
+    most: int | None
     option: Literal["array", "string"] | None
     failure: Condition | None
     continue_if: Condition | None

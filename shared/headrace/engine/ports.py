@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
+from headrace.contracts import limits
 from headrace.contracts.cloudevents import Location
 from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.connections import MongoConnection, SqlConnection
@@ -242,5 +243,7 @@ class Ports:
     tokens: TokenCache = field(default_factory=TokenCache)
     max_chain: int = 5
     """How many runs may lead to another: the predecessor's limit. What start each other in a circle end by it."""
+    max_iterations: int = limits.MAX_ITERATIONS
+    """How many items a loop does, whatever its own `max` says."""
     retry_tiers: tuple[float, ...] = ()
     """Seconds, ascending: where a run waits after each attempt that failed. Without one it is a dead letter at once."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from headrace.contracts import limits
 from headrace.contracts.automation import (
     Automation,
     BranchStep,
@@ -91,7 +92,9 @@ def unbounded(automation: Automation, plan: Plan) -> Iterator[Finding]:
         loop, path = source.loop, f"{located.path}.loop"
         is_data = isinstance(loop.over, str) and not step.over.constant
         if is_data and "max" not in loop.model_fields_set and loop.break_if is None:
-            told = f"the data alone decide how often step {called.id!r} calls others, up to {loop.max} times"
+            told = (
+                f"the data alone decide how often step {called.id!r} calls others, up to {limits.MAX_ITERATIONS} times"
+            )
             remedy = "say how many are meant with `max`, or when it is enough with `break_if`"
             yield _finding("unbounded-loop", automation, path, told, remedy)
         elif (most := _most_calls(step)) > MOST_CALLS and len(located.way) == 1:
@@ -112,7 +115,7 @@ def _most_calls(step: PlannedStep) -> int:
     if is_call(step):
         return 1
     inside = sum(_most_calls(each) for inner_steps in lists_in(step) for each in inner_steps)
-    return inside * step.most if isinstance(step, PlannedLoop) else inside
+    return inside * (step.most or limits.MAX_ITERATIONS) if isinstance(step, PlannedLoop) else inside
 
 
 def all_planned(steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:

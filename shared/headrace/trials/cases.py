@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
+from headrace.contracts import limits
 from headrace.contracts.automation import Automation, Expectation, TestCase, walk
 from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import StepCrashed
@@ -45,11 +46,15 @@ class CaseResult:
 
 
 def try_case(
-    automation: Automation, case: TestCase, apps: Callable[[str], AppConfig] = nothing_configured
+    automation: Automation,
+    case: TestCase,
+    apps: Callable[[str], AppConfig] = nothing_configured,
+    max_iterations: int = limits.MAX_ITERATIONS,
 ) -> CaseResult:
     """Tries one case with what is configured for its app; what is wrong with the case itself is a difference too."""
+    trial = Trial(case.event, case.stubs, apps=apps, max_iterations=max_iterations)
     try:
-        tried = try_automation(automation, Trial(case.event, case.stubs, apps=apps), CASE_TIME)
+        tried = try_automation(automation, trial, CASE_TIME)
     except (BadTrialEvent, StubError) as error:
         return CaseResult(automation.id, case, (Difference("the case", "a case that can be tried", str(error)),), None)
     except StepCrashed as error:

@@ -8,6 +8,7 @@ from typing import cast
 
 import orjson
 
+from headrace.contracts import limits
 from headrace.contracts.automation import Automation
 from headrace.contracts.runs import RunRecord
 from headrace.engine import (
@@ -46,6 +47,7 @@ class Trial:
     apps: Callable[[str], AppConfig] = nothing_configured
     """What is configured for an app: templates see it as in a service, and its connections are reached with
     `allow_effects`."""
+    max_iterations: int = limits.MAX_ITERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ async def _run(plan: Plan, fired: Fired, trial: Trial) -> Tried:
         allow_private_hosts=trial.allow_private_hosts,
         scripts=scripts,
         apps=trial.apps,
+        max_iterations=trial.max_iterations,
     )
     closes: list[Callable[[], Awaitable[None]]] = [scripts.close]
     if trial.allow_effects:

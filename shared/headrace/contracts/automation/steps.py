@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
+from headrace.contracts import limits
 from headrace.contracts.automation.values import ConditionSource, Duration, Name, Part, StepId
 from headrace.contracts.validation import Said
-
-MAX_ITERATIONS = 200
-"""Of a loop: the cap that users of its predecessor know."""
 
 KEPT_ITERATIONS = 20
 """Whose steps' results stay in the record where the author says nothing."""
@@ -116,18 +114,19 @@ class BranchStep(_StepPart):
 class Loop(Part):
     """What a loop goes over and when it ends.
 
-    `over` gives an array, or text that is one (`option` insists on either). `max` items are done; more are an error.
+    `over` gives an array, or text that is one (`option` insists on either). `max` items are done, as many as
+    the installation allows where the author says nothing; more are an error.
     `continue_if` and `failure` are looked at before each item: it is passed over, or the loop ends as an error.
     `break_if` is looked at after each: the loop ends well. The steps' results of the last `keep` items stay whole.
     """
 
     over: Annotated[str | list[object], Said("expected a list, or a template that gives one")]
-    max: Annotated[int, Field(ge=1, le=MAX_ITERATIONS)] = MAX_ITERATIONS
+    max: Annotated[int, Field(ge=1, le=limits.MOST_ITERATIONS)] | None = None
     option: Literal["array", "string"] | None = None
     failure: ConditionSource | None = None
     continue_if: ConditionSource | None = None
     break_if: ConditionSource | None = None
-    keep: Annotated[int, Field(ge=0, le=MAX_ITERATIONS)] = KEPT_ITERATIONS
+    keep: Annotated[int, Field(ge=0, le=limits.MAX_ITERATIONS)] = KEPT_ITERATIONS
     concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 1
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from itertools import count
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 from uuid import uuid4
 
 from prometheus_client import Counter
@@ -13,7 +13,7 @@ from headrace.contracts.cloudevents import Location
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, read_job
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, read_resumption
-from headrace.contracts.runs import FINAL_STATUSES, RunStatus
+from headrace.contracts.runs import FINAL_STATUSES
 from headrace.contracts.topics import RUNS
 from headrace.engine import (
     Claim,
@@ -39,6 +39,7 @@ from headrace.settings import Settings
 from headrace.streams import Outgoing, Record, Turn, Unavailable
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.continuations import Continuations
+from services.orchestrator.counts import RUN_COUNTS
 from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.pauses import Pauses
@@ -46,8 +47,6 @@ from services.orchestrator.plans import Plans, UnusablePlan
 from services.orchestrator.rates import Rates
 from services.orchestrator.stats import tally
 
-RUNS_MADE = Counter("headrace_runs_total", "Runs executed, by status", ["status"])
-ACTIVE_SECONDS = Counter("headrace_run_active_seconds_total", "Seconds from start to end of all runs")
 CLAIMS = Counter("headrace_run_claims_total", "Claims of runs with effects, by what they found", ["standing"])
 
 
@@ -92,8 +91,6 @@ class JobRunner:
         self._max_chain = settings.max_chain
         self._runs = RUNS.full_name(settings.prefix)
         self._next = Continuations(settings, dead_letter)
-        # Looked up once: a label's look-up takes a lock, and as long as the increment.
-        self._made = {status: RUNS_MADE.labels(status) for status in get_args(RunStatus)}
         self._worker = uuid4().hex
         self._claims = count(1)
 
@@ -246,8 +243,7 @@ class JobRunner:
                     outcome = await self._orchestrator.execute(plan, started, journal, leave_for, cancellation)
         except StepCrashed as crash:
             return self._crashed(started.job, record, crash)
-        self._made[outcome.record["status"]].inc()
-        ACTIVE_SECONDS.inc(outcome.record["duration_ms"] / 1000)
+        RUN_COUNTS.add(outcome.record["status"], outcome.record["duration_ms"])
         turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
 

@@ -33,7 +33,8 @@ def test_apply_is_live_when_it_returns_and_changes_nothing_the_second_time(
     file.write_text(AUTOMATION)
     answers = [orjson.loads(installation.headrace("apply", "-f", str(file), "--json").stdout) for _ in range(2)]
     assert answers == [
-        [{"automation": "shop/greet", "version": 1, "change": change}] for change in ("new", "unchanged")
+        [{"automation": "shop/greet", "version": 1, "change": change, "state": "enabled"}]
+        for change in ("new", "unchanged")
     ]
     file.write_text(AUTOMATION.replace("hello {{", "good day {{"))
     assert orjson.loads(installation.headrace("apply", "-f", str(file), "--json").stdout)[0]["version"] == 2

@@ -16,7 +16,7 @@ from yarl import URL
 from headrace import applying
 from headrace.applying import PartlyApplied
 from headrace.chaos.proxy import Proxy
-from headrace.contracts.automation import Automation, parse_automation
+from headrace.contracts.automation import Automation, DocumentError, parse_automation
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import checked
 from headrace.engine import PlatformUnavailable
@@ -138,3 +138,17 @@ async def test_whatever_is_accepted_mongodb_holds_and_gives_back(topics: Setting
     document = checked({**automation("a").model_dump(by_alias=True), "steps": [{"id": "x", "collect": collect}]})
     (done,) = await applying.apply(topics, storage, [document], "test")
     assert await storage.automations.version("shop/a", 1) == done.live.document == document
+
+
+async def test_a_loop_over_more_than_the_installation_allows_is_refused_with_the_setting_that_allows_it(
+    topics: Settings, storage: Storage
+) -> None:
+    step = {"id": "each", "loop": {"over": [1], "max": 500}, "steps": [{"id": "x", "collect": 1}]}
+    trigger = {"type": "event", "event": "hello"}
+    wide = parse_automation({"name": "wide", "app": "shop", "trigger": trigger, "steps": [step]})
+    with pytest.raises(DocumentError, match=r"shop/wide: step each: .* 500, and AUTOMATION_MAX_ITERATIONS allows 200"):
+        await applying.apply(topics, storage, [automation("first"), wide], "ann")
+    assert saved(topics) == {}
+    larger = topics.model_copy(update={"max_iterations": 500})
+    await applying.apply(larger, storage, [wide], "ann")
+    assert saved(topics) == {"shop/wide": 1}

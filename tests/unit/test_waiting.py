@@ -14,7 +14,7 @@ from test_resume import plan_of
 from headrace.contracts.jobs import derived_uuid, next_segment, read_job, run_id
 from headrace.contracts.reserved import CALLED, ENDED, read_start
 from headrace.engine import Cancellation
-from headrace.engine.decisions import Park
+from headrace.engine.decisions import Hold, Leave, Park
 from headrace.engine.publications import own_event
 
 pytestmark = pytest.mark.unit
@@ -79,6 +79,28 @@ def test_the_event_is_the_output_and_nothing_is_done_again() -> None:
     assert results(course)["paid"]["outputs"] == {"success": True, "data": {"a": 1}, "event": event}
     assert course.last.record.get("collected") == results(course)["paid"]["outputs"]
     assert len(world.requests) == 1
+
+
+class PausedMeanwhile(Leaving):
+    """Asks the run to leave as soon as it is resumed with what it waited for."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def __call__(self) -> Leave | None:
+        return Hold("paused by ann: the bank is down") if self._world.claims == 2 else None
+
+
+def test_a_run_whose_automation_is_paused_takes_what_it_was_resumed_with_before_it_leaves() -> None:
+    world = World()
+    plan = plan_of([waiting(), {"id": "out", "collect": "{{ steps.paid.data }}"}])
+    course = run_to_its_end(world, plan, PausedMeanwhile(world), events=[paid(60, 1)])
+    assert [(each.record["status"], (each.record.get("next") or {}).get("what")) for each in course.outcomes] == [
+        ("waiting", "event"), ("waiting", "pause"), ("success", None),
+    ]  # fmt: skip
+    assert [step["id"] for step in course.outcomes[1].record["steps"]] == ["paid"]
+    assert course.last.record.get("collected") == 1
 
 
 def test_what_came_since_the_runs_start_counts_whatever_it_waited_for_before() -> None:

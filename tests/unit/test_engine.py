@@ -88,9 +88,9 @@ async def execute(
     http: Any = None,
     clock: Any = None,
     key: str = "k",
-    max_iterations: int = 200,
     **more: Any,
 ) -> Outcome:
+    allowed = more.pop("max_iterations", 200)
     document = parse_automation(
         {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps, **more}
     )
@@ -100,7 +100,7 @@ async def execute(
          "generation": 0, "segment": 0, "attempt": 1, "key": key, "priority": "normal", "trigger": trigger or {}, "cause": cause}
     )  # fmt: skip
     clock = clock or TickingClock()
-    ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock, max_iterations=max_iterations)
+    ports = Ports(rows=NoRows(), http=http or Answers(), clock=clock, max_iterations=allowed)
     return await Orchestrator(ports).execute(compile_plan(document, 3), Started(job, Location("jobs", 0, 9), AT))
 
 

@@ -133,7 +133,7 @@ async def test_an_automation_that_is_enabled_again_starts_at_none(court: Court, 
     await court.runs("error", "error")
     disabled = await storage.automations.change_state(live, "disabled", "by hand", "ann")
     assert disabled is not None
-    await court.apply()
+    assert await storage.automations.change_state(disabled, "enabled", "", "ann") is not None
     await court.runs("error", "error")
     assert (await court.live()).state == "enabled"
     await court.runs("error")

@@ -132,8 +132,17 @@ class Worker:
                 if each.done():
                     each.result()
         finally:
+            await self._flushed()
             for each in (starting, *ends):
                 each.cancel()
+
+    async def _flushed(self) -> None:
+        """Lets a write under way end: cut off, what it had taken would be counted again by whoever comes next."""
+        try:
+            async with asyncio.timeout(STOP_S), self._flushing:
+                pass
+        except TimeoutError:
+            structlog.get_logger().warning("a write is cut off; what it held is counted again")
 
     async def _end(self, failure: StreamFailed | None) -> None:
         try:

@@ -104,9 +104,6 @@ class JobRunner:
             started = _started(record)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
-        if self._pauses and self._pauses.reason(started.job.app, started.job.automation) is not None:
-            # Without effects too: a run that waits is owned.
-            return self._reaching(record, self._execute_later(None, started, record, turn, owned=True))
         if self._limits.rates and (start := self._start(started, record)) is not None:
             return self._run_then(start, started, record, turn)
         return self._run(started, record, turn)
@@ -117,7 +114,7 @@ class JobRunner:
         rate = self._limits.rates.get(f"{job.app}/{job.automation}")
         if rate is None or (job.segment > 0 and job.not_before is None):
             return None
-        if self._cancellations.of(job, started.job_time) is not None:
+        if self._cancellations.of(job, started.job_time) is not None or self._is_paused(job):
             return None
         return self._rates.start(job, record, rate, datetime.now(UTC))
 
@@ -144,6 +141,9 @@ class JobRunner:
         self, started: Started, record: Record, turn: Turn
     ) -> Sequence[Outgoing] | Coroutine[object, object, Sequence[Outgoing]]:
         plan = self._plans.cached(started.job)
+        if self._is_paused(started.job):
+            # Without effects too: a run that waits is owned.
+            return self._reaching(record, self._execute_later(plan, started, record, turn, owned=True))
         if (
             plan is None
             or plan.awaits
@@ -156,7 +156,7 @@ class JobRunner:
     async def _execute_later(
         self, plan: Plan | None, started: Started, record: Record, turn: Turn, *, owned: bool = False
     ) -> list[Outgoing]:
-        plan = plan or self._plans.cached(started.job) or await self._plans.load(started.job)
+        plan = plan or await self._plans.load(started.job)
         if plan.has_effects or owned:
             return await self._execute_owned(plan, started, record, turn)
         return await self._execute(plan, started, record, turn)
@@ -247,9 +247,12 @@ class JobRunner:
         turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
 
+    def _is_paused(self, job: Job) -> bool:
+        return bool(self._pauses) and self._pauses.reason(job.app, job.automation) is not None
+
     def _leave_for(self, job: Job, turn: Turn) -> Callable[[], Leave | None]:
         # Asked once: what is under way when its automation is paused goes on to its end.
-        reason = self._pauses.reason(job.app, job.automation) if self._pauses else None
+        reason = self._pauses.reason(job.app, job.automation)
         if reason is not None:
             hold = Hold(reason)
             return lambda: hold

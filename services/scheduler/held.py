@@ -76,7 +76,8 @@ class LivePauses:
 class Held:
     """The timers of one partition that are due and are not to fire yet; those that came first go on first.
 
-    Each of the `partitions` lets its share of an automation's rate go on, so that together they never exceed it.
+    Each of the `partitions` lets its share of an automation's rate go on, so that together they keep to it, but for
+    what CATCH_UP_MICROS allows after a stall.
     """
 
     def __init__(self, pauses: LivePauses, partitions: int) -> None:

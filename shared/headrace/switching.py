@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from headrace.applying import announce
 from headrace.auditing import audited
-from headrace.contracts.automation import LiveAutomation, LiveState
+from headrace.contracts.automation import RELEASE_RATE, LiveAutomation, LiveState
 from headrace.settings import Settings
 from headrace.storage import Storage
 
@@ -20,12 +20,13 @@ class _Rule(NamedTuple):
 
 RULES: Mapping[Switch, _Rule] = {
     "pause": _Rule(frozenset({"enabled"}), "paused"),
-    "resume": _Rule(frozenset({"paused"}), "enabled"),
+    "resume": _Rule(frozenset({"paused", "enabled"}), "enabled"),
     "disable": _Rule(frozenset({"enabled", "stopped_error"}), "disabled"),
     "enable": _Rule(frozenset({"disabled", "stopped_error"}), "enabled"),
 }
 """Every change of state that a person may make. What is paused has runs that wait, which nothing but its resumption
-should let go; so it is resumed, or its runs are cancelled, before it is disabled."""
+should let go; so it is resumed, or its runs are cancelled, before it is disabled. What is enabled may still catch up,
+and is resumed again for another rate."""
 
 
 class NotSwitched(Exception):
@@ -34,7 +35,8 @@ class NotSwitched(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for, by whom and why; `rate` is how many waiting runs a second a resumption lets go on."""
+    """What is asked for, by whom and why; `rate` is how many waiting runs a second a resumption lets go on, where it is
+    not RELEASE_RATE."""
 
     switch: Switch
     by: str
@@ -59,14 +61,15 @@ async def _switched(storage: Storage, automation: str, asked: Asked) -> LiveAuto
         live = await storage.automations.live(automation)
         if live is None:
             raise NotSwitched(f"no automation {automation!r}; `headrace automations list` shows all")
-        if live.state == rule.leads_to:
+        if live.state == rule.leads_to and asked.rate in (None, live.release_rate):
             return live
         if live.state not in rule.comes_from:
             raise NotSwitched(_refusal(live, asked.switch))
         how = {"reason": asked.reason, "rate": asked.rate}
+        rate = asked.rate or (RELEASE_RATE if asked.switch == "resume" else None)
         async with audited(storage, asked.switch, asked.by, {"automation": automation}, how) as done:
             changed = await storage.automations.change_state(
-                live, rule.leads_to, asked.reason, asked.by, release_rate=asked.rate
+                live, rule.leads_to, asked.reason, asked.by, release_rate=rate
             )
             done.count = int(changed is not None)
         if changed is not None:

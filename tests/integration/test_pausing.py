@@ -10,6 +10,12 @@ import pytest
 from conftest import DEADLINE_S, Installation, until
 from dlq_support import audit, held
 
+from headrace.applying import apply
+from headrace.contracts.automation import RELEASE_RATE, parse_automation
+from headrace.settings import Settings
+from headrace.storage import Storage
+from headrace.switching import Asked, Switch, switch
+
 pytestmark = pytest.mark.integration
 
 APP = "pause"
@@ -104,6 +110,26 @@ def test_a_delay_that_ends_during_a_pause_waits_for_its_end_and_a_cancelled_run_
     until(lambda: noted(installation) == 1, "the row of the other")
     assert {run["status"] for run in installation.runs(APP)} == {"success", "cancelled"}
     assert [each["action"] for each in audit(installation)] == ["resume", "cancel", "pause"]
+
+
+async def test_the_rate_of_what_still_catches_up_stays_until_somebody_resumes_at_another(
+    topics: Settings, storage: Storage
+) -> None:
+    async def after(which: Switch, rate: float | None = None) -> float:
+        return (await switch(topics, storage, f"{APP}/pay", Asked(which, "ann", "a test", rate))).release_rate
+
+    async def applied(**more: Any) -> float:
+        (saved,) = await apply(topics, storage, [parse_automation(automation(**more))], "ann")
+        return saved.live.release_rate
+
+    assert await applied() == RELEASE_RATE
+    await after("pause")
+    assert await after("resume", 5) == 5
+    assert await applied(description="another") == 5
+    assert [await after("disable"), await after("enable"), await after("resume")] == [5, 5, 5]
+    assert await after("resume", 7) == 7
+    await after("pause")
+    assert await after("resume") == RELEASE_RATE
 
 
 def test_events_pass_a_disabled_automation_by(installation: Installation) -> None:

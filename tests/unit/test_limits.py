@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_engine import NoRows
+from test_run_ends import Anyones
 
 from headrace.contracts.automation import Rate, parse_automation
 from headrace.contracts.control import Cancel, write_cancel
@@ -26,7 +27,7 @@ from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.jobs import JobRunner
 from services.orchestrator.limits import UNLIMITED, Limits
 from services.orchestrator.listeners import Listeners
-from services.orchestrator.live import LiveAutomations
+from services.orchestrator.live import Live, LiveAutomations, LiveDocument
 from services.orchestrator.pauses import Pauses
 from services.orchestrator.rates import Rates
 
@@ -221,18 +222,24 @@ class OnePlan:
         return self.plan
 
 
-def runner(found: Limits, plans: OnePlan, cancellations: Cancellations | None = None) -> JobRunner:
+def runner(
+    found: Limits, plans: OnePlan, cancellations: Cancellations | None = None, pauses: Pauses | None = None
+) -> JobRunner:
     ports = Ports(rows=NoRows(), http=cast(Any, None))
     letters, cancellations = DeadLetterWriter("orchestrator", SETTINGS), cancellations or Cancellations(cast(Any, None))
-    heads, listeners = cast(Any, None), Listeners()
+    heads, listeners, pauses = cast(Any, Anyones()), Listeners(), Pauses() if pauses is None else pauses
     return JobRunner(
-        SETTINGS, cast(Any, plans), Orchestrator(ports), heads, letters, listeners, cancellations, found, Pauses()
+        SETTINGS, cast(Any, plans), Orchestrator(ports), heads, letters, listeners, cancellations, found, pauses
     )
 
 
-async def handle(runner: JobRunner, record: Record) -> Outgoing:
+async def handled(runner: JobRunner, record: Record) -> Sequence[Outgoing]:
     made = runner(record, Turn(record, 1))
-    (outgoing,) = made if isinstance(made, Sequence) else await made
+    return made if isinstance(made, Sequence) else await made
+
+
+async def handle(runner: JobRunner, record: Record) -> Outgoing:
+    (outgoing,) = await handled(runner, record)
     return outgoing
 
 
@@ -263,6 +270,23 @@ async def test_a_cancelled_run_needs_no_place_to_end_whether_it_is_queued_or_in_
     for each in (job(), read_job(delayed(job(), datetime.now(UTC) + timedelta(hours=1)))):
         ended = await handle(run, record(1, each))
         assert (ended.topic, orjson.loads(ended.value or b"")["status"]) == ("headrace.runs", "cancelled")
+
+
+async def test_a_paused_run_takes_no_place_and_one_that_has_a_place_waits_for_the_end_of_the_pause() -> None:
+    document = LiveDocument.model_validate({"app": "shop", "name": "a", "trigger": {"type": "event"}})
+    paused = Live(revision=2, state="paused", by="ann", reason="x", document=document)
+    pauses = Pauses()
+    run = runner(limits(rate={"key": "x", "limit": 1, "per": "100ms"}), OnePlan(), pauses=pauses)
+    assert (await handle(run, record(0, job()))).topic == "headrace.runs"
+    soon = asyncio.create_task(handled(run, record(1, job())))
+    await asyncio.sleep(0)
+    pauses.heed("shop/a", None, paused)
+    slow = runner(limits(rate={"key": "x", "limit": 1, "per": "1h"}), OnePlan(), pauses=pauses)
+    for made in (await soon, *[await handled(slow, record(offset, job())) for offset in range(2)]):
+        ended, timer = made
+        assert (ended.topic, orjson.loads(ended.value or b"")["status"]) == ("headrace.runs", "waiting")
+        assert (timer.topic, timer.partition) == ("headrace.timers", 0)
+    assert run._rates._given == {}  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_start_that_is_soon_is_waited_for_and_what_goes_on_is_no_start() -> None:

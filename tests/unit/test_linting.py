@@ -23,7 +23,7 @@ from headrace.trials.events import Fired, fire
 
 pytestmark = pytest.mark.unit
 
-AUTOMATIONS_PAGE = (Path(__file__).parents[2] / "docs/language.md").read_text()
+LANGUAGE_PAGE = (Path(__file__).parents[2] / "docs/language.md").read_text()
 HEAD = "name: a\napp: shop\ntrigger: {type: event, event: hello}\nsteps:\n"
 GET = "{id: get, use: http.request, with: {url: 'https://example.org'}}"
 
@@ -296,7 +296,7 @@ def test_the_members_that_lint_knows_are_those_that_the_matcher_makes_and_the_do
         inner = made[name]
         assert parts is None or (isinstance(inner, dict) and set(inner) == parts), name
     assert CONTENT.get(type) in {*made, None}
-    (row,) = re.findall(rf"^\| .*`{type}`.*\|(.*)\|$", AUTOMATIONS_PAGE.split("## Steps")[0], re.M)
+    (row,) = re.findall(rf"^\| .*`{type}`.*\|(.*)\|$", LANGUAGE_PAGE.split("## Steps")[0], re.M)
     parts = set(MEMBERS_BY_TYPE[type].get("data") or ())
     assert set(re.findall(r"`(\w+)", row)) - parts == set(made) - {"type", "timestamp", "event"}
 
@@ -392,7 +392,7 @@ def test_every_rule_has_a_case_that_it_finds_and_is_in_the_docs() -> None:
     ]
     assert {case.partition(" ")[0] for case in cases} == set(RULES)
     rows = [f"| `{id}` | {rule.severity} | {rule.about} |" for id, rule in RULES.items()]
-    assert [row for row in rows if row not in AUTOMATIONS_PAGE] == []
+    assert [row for row in rows if row not in LANGUAGE_PAGE] == []
 
 
 def test_lint_prints_file_line_and_column_of_what_rules_find_and_of_what_is_invalid(tmp_path: Path) -> None:

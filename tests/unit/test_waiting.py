@@ -103,6 +103,16 @@ def test_a_run_whose_automation_is_paused_takes_what_it_was_resumed_with_before_
     assert course.last.record.get("collected") == 1
 
 
+def test_an_event_that_is_not_meant_keeps_nobody_beside_it_from_leaving() -> None:
+    world = World()
+    beside = {"name": "b", "steps": [{"id": "nap", "delay": {"for": "1m"}}, TELL]}
+    both = {"id": "both", "parallel": [{"name": "a", "steps": [waiting(match="{{ data == 2 }}")]}, beside]}
+    course = run_to_its_end(world, plan_of([both]), PausedMeanwhile(world), events=[paid(58, 1), paid(200, 2)])
+    # The first event comes two seconds before the other list goes on.
+    assert [(each.record.get("next") or {}).get("what") for each in course.outcomes[:2]] == ["event", "pause"]
+    assert course.last.record["status"] == "success"
+
+
 def test_what_came_since_the_runs_start_counts_whatever_it_waited_for_before() -> None:
     pause = {"id": "pause", "delay": {"for": "1h"}}
     _, course = course_of(pause, waiting(), events=[paid(60, 1)])

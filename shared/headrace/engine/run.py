@@ -319,10 +319,12 @@ class Strands:
     """What the strands of a run share. `are_halted`: one of them ended the run, the others do not begin another step.
     `steps`: how many they have begun together, whether these run now or were replayed."""
 
-    __slots__ = ("are_halted", "held", "steps", "turned")
+    __slots__ = ("are_halted", "have_answer", "held", "steps", "turned")
 
     def __init__(self) -> None:
         self.are_halted = False
+        self.have_answer = False
+        """The step that the run's answer is for has looked at it, whether it was meant or not."""
         self.steps = 0
         self.held = 0
         """Characters that loops hold of their steps' results, about."""

@@ -95,9 +95,10 @@ def is_begun(step: object, noted: Noted | None) -> bool:
 
 
 def has_answer(run: Run, journal: Journal) -> bool:
-    """Whether the run was resumed with an event that its step has not looked at: whoever leaves would lose it."""
+    """Whether the run was resumed with an event that its step has not looked at. Whoever left now would get it again,
+    but might then find the step's time over, although it came in time."""
     answer = run.answer
-    if answer is None or journal.taker_of((answer.event.source, answer.event.id)) is not None:
+    if answer is None or run.strands.have_answer:
         return False
     noted = journal.recall(answer.step)
     return noted is not None and noted.result is None
@@ -141,6 +142,8 @@ async def _answer(
     StepTimeout once the time is up.
     """
     answer = run.answer
+    if answer is not None and answer.step == run.key:
+        run.strands.have_answer = True
     if answer is not None and answer.step == run.key and answer.at > awaited.after:
         event = answer.event.source, answer.event.id
         if journal.taker_of(event) in (None, run.key) and is_meant(answer):

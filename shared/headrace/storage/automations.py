@@ -68,6 +68,7 @@ class AutomationStore:
                     "version": version,
                     "by": by,
                     **kept,
+                    "release_rate": RELEASE_RATE if found is None else found.get("release_rate", RELEASE_RATE),
                     "awaits": awaits,
                 }
                 written["document"] = document
@@ -77,10 +78,11 @@ class AutomationStore:
     async def change_state(
         self, live: LiveAutomation, state: LiveState, reason: str, by: str, *, release_rate: float | None = None
     ) -> LiveAutomation | None:
-        """Puts the automation into `state`; None, and nothing is changed, if it is no longer as in `live`. Raises
-        PlatformUnavailable."""
+        """Puts the automation into `state`; None, and nothing is changed, if it is no longer as in `live`. What still
+        waits goes on at the rate that it had, unless another is given. Raises PlatformUnavailable."""
+        rate = live.release_rate if release_rate is None else release_rate
         changes: Document = {"revision": live.revision + 1, "state": state, "reason": reason, "by": by}
-        changes["release_rate"] = RELEASE_RATE if release_rate is None else release_rate
+        changes["release_rate"] = rate
         with reaching_mongodb():
             found = {"revision": live.revision}
             is_changed = await self._compare_and_set(live.document.id, found, changes)

@@ -235,7 +235,7 @@ class Intake:
             if partition in self._epochs:  # else told before it was given away: when it comes back, more may be there
                 self._ends[partition] = int(message.offset() or 0)
                 self._note_target(partition)
-                self._is_end_news |= self._whole
+                self._is_end_news = self._whole
             return None
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # pyright: ignore[reportPrivateUsage]
             raise OffsetsLost(self._group, str(message.topic()), int(message.partition() or 0), error.str())

@@ -325,9 +325,9 @@ def test_loops_in_each_other_end_before_they_fill_the_memory() -> None:
 
 async def test_an_entry_larger_than_a_document_is_kept_in_pieces() -> None:
     steps = [
-        {"id": "much", "set": {f"v{i}": "{{ 'x' * 1000000 }}" for i in range(20)}},
+        *({"id": f"much{j}", "set": {f"v{j}{i}": "{{ 'x' * 1000000 }}" for i in range(7)}} for j in range(3)),
         {"id": "row", "use": "row.create", "with": {"table": "t", "row": {}}},
-        {"id": "end", "collect": "{{ state.v19 | length }}"},
+        {"id": "end", "collect": "{{ state.v26 | length }}"},
     ]
     document = {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps}
     plan = compile_plan(parse_automation(document), 3)

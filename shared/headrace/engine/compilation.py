@@ -22,7 +22,9 @@ from headrace.contracts.automation import (
 )
 from headrace.contracts.automation import Step as Source
 from headrace.contracts.automation.values import delay_seconds
+from headrace.contracts.limits import MOST_ITERATIONS
 from headrace.contracts.reserved import RESERVED
+from headrace.engine.holding import ITEMS_HELD, can_see_items
 from headrace.engine.masking import can_see_secrets
 from headrace.engine.plan import (
     LONGEST_PAUSE_S,
@@ -77,6 +79,7 @@ class _Compiler:
         self._uses = Uses(self.sources)
         self._on_error: OnError | None = automation.on_error
         self._loops = 0
+        self._keep_items = MOST_ITERATIONS if can_see_items(automation) else ITEMS_HELD
         steps = list(walk(automation.steps))
         if len(steps) > MAX_STEPS:
             self.sources.wrong("steps", f"{len(steps)} steps; {MAX_STEPS} are accepted")
@@ -177,6 +180,7 @@ class _Compiler:
             continue_if=continue_if,
             break_if=break_if,
             keep=loop.keep,
+            keep_items=self._keep_items,
             concurrency=loop.concurrency,
             steps=steps,
             ended_beside=loop.concurrency > 1 and may_end(steps),

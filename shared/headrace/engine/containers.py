@@ -11,6 +11,7 @@ from headrace.engine.endings import (
     step_status,
 )
 from headrace.engine.errors import StepError, StepTimeout
+from headrace.engine.holding import MOST_HELD, MOST_STEPS, held_by, too_large
 from headrace.engine.iterations import Iterations, items_of
 from headrace.engine.journal import Noted
 from headrace.engine.plan import (
@@ -25,13 +26,6 @@ from headrace.engine.replay import decided, only_recorded
 from headrace.engine.run import Run
 from headrace.engine.together import together
 from headrace.language import TemplateError
-from headrace.language.limits import size_of
-
-MOST_STEPS = 100_000
-"""Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
-
-MOST_HELD = 64 << 20
-"""Characters of their steps' results that a run's loops may hold: beside it a worker has thousands of others."""
 
 _ENDS_FOR_ALL: frozenset[Ending | None] = frozenset(("stopped", "error", "gave_up"))
 """Endings of a strand that end the whole run: those beside it begin no further step."""
@@ -78,7 +72,7 @@ class Containers(ABC):
         result["children"] = []
         result["inputs"] = run.mask.value({"over": over})
         items = items_of(over, step.option)
-        done = Iterations(step.keep, [each.id for each in step.steps])
+        done = Iterations(step.keep, step.keep_items, [each.id for each in step.steps])
         if not items:
             result["status"] = "no_iterations"
             finished(run, step, result, {"success": True, **done.outputs()})
@@ -87,7 +81,9 @@ class Containers(ABC):
         most = allowed if step.most is None else min(step.most, allowed)
         work = self._one_by_one if step.concurrency == 1 else self._several_at_once
         try:
-            inside = work(run, step, items[:most], len(items), done)
+            # No copy of what is not cut.
+            taken = items if len(items) <= most else items[:most]
+            inside = work(run, step, taken, len(items), done)
             ending = await self._inside(run, step, result, began, noted, inside, done.outputs)
         finally:
             result["children"] = done.children
@@ -173,17 +169,15 @@ class Containers(ABC):
             raise StepError("too_many_steps", told, outputs=done.outputs())
         # Before an item, as what an iteration has done and how it ended must count.
         if run.strands.held > MOST_HELD:
-            told = f"loop: what its steps gave has more than {MOST_HELD} characters, which a run may hold"
-            raise StepError("too_large", told)
+            raise too_large()
         if step.continue_if is not None and decided(run, "continue_if", step.continue_if):
             done.skipped += 1
             return None
         failed_before, results = len(run.failures), list[StepResult]()
         ending = await self.execute_steps(run, step.steps, results)
         failures = run.failures[failed_before:]
-        for each in results:
-            run.strands.held += size_of((each.get("inputs"), each.get("outputs")), MOST_HELD, 1)
-        done.done(index, results, failures[0].error if failures else None)
+        size = held_by(results)
+        run.strands.held += size - done.done(index, results, failures[0].error if failures else None, size)
         return ending
 
     async def _recorded(self, run: Run, step: PlannedLoop, index: int, done: Iterations) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Literal, cast
 
 import orjson
@@ -52,62 +53,64 @@ def _kind(value: object) -> str:
 class Iterations:
     """What the iterations of one loop came to: told in any order, given in the order of the items."""
 
-    def __init__(self, keep: int, ids: Sequence[str]) -> None:
+    def __init__(self, keep: int, keep_items: int, ids: Sequence[str]) -> None:
         self._keep = keep
+        self._keep_items = keep_items
         self._ids = ids
-        self._items: dict[int, object] = {}
+        self._items: deque[tuple[int, object, int]] = deque()
         self._kept: deque[tuple[int, list[StepResult]]] = deque()
-        self._failures: dict[int, ErrorInfo] = {}
+        self._done = self._failed = 0
+        self._first_failure: tuple[int, ErrorInfo] | None = None
         self.skipped = 0
 
-    def done(self, index: int, results: list[StepResult], error: ErrorInfo | None) -> None:
-        """An iteration is through; `error` is its first failure."""
+    def done(self, index: int, results: list[StepResult], error: ErrorInfo | None, size: int = 0) -> int:
+        """An iteration is through; `error` is its first failure. Says the `size` of what is let go for it."""
+        self._done += 1
         outputs = [result.get("outputs") for result in results]
         # One step inside: the item is what it gave, as in the loops that people come from.
         # Fewer outputs than steps: the iteration was left early.
         is_alone = len(self._ids) == 1 and len(outputs) == 1
-        self._items[index] = outputs[0] if is_alone else dict(zip(self._ids, outputs, strict=False))
+        item = outputs[0] if is_alone else dict(zip(self._ids, outputs, strict=False))
+        self._items.append((index, item, size))
         if error is not None:
-            self._failures[index] = error
+            self._failed += 1
+            if self._first_failure is None or index < self._first_failure[0]:
+                self._first_failure = index, error
         for result in results:
             result["iteration"] = index
         if self._keep:
             self._kept.append((index, results))
             if len(self._kept) > self._keep:
                 self._kept.popleft()
+        return self._items.popleft()[2] if len(self._items) > self._keep_items else 0
 
     @property
     def children(self) -> list[StepResult]:
         """The steps' results of the last iterations."""
-        return [result for _, results in sorted(self._kept, key=_index) for result in results]
+        return [result for _, results in sorted(self._kept, key=itemgetter(0)) for result in results]
 
     def outputs(self) -> dict[str, object]:
         """The loop's outputs, beside `success`."""
-        first = min(self._failures, default=None)
+        first = self._first_failure
         return {
-            "items": [self._items[index] for index in sorted(self._items)],
-            "iterations": len(self._items),
+            "items": [item for _, item, _ in sorted(self._items, key=itemgetter(0))],
+            "iterations": self._done,
             "summary": {
-                "processed": len(self._items),
-                "succeeded": len(self._items) - len(self._failures),
-                "failed": len(self._failures),
+                "processed": self._done,
+                "succeeded": self._done - self._failed,
+                "failed": self._failed,
                 "skipped": self.skipped,
-                "first_failure": None if first is None else {"index": first, "error": self._failures[first]},
+                "first_failure": None if first is None else {"index": first[0], "error": first[1]},
             },
         }
 
     def failure(self) -> StepError | None:
         """The loop's own error where iterations failed: none of them is hidden behind a success."""
-        if not self._failures:
+        if self._first_failure is None:
             return None
-        first = min(self._failures)
-        error = self._failures[first]
+        first, error = self._first_failure
         return StepError(
             "iterations_failed",
-            f"{len(self._failures)} of {len(self._items)} iterations failed; first item {first}: {error['message']}",
+            f"{self._failed} of {self._done} iterations failed; first item {first}: {error['message']}",
             outputs=self.outputs(),
         )
-
-
-def _index(kept: tuple[int, list[StepResult]]) -> int:
-    return kept[0]

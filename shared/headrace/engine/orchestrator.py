@@ -19,6 +19,7 @@ from headrace.engine.endings import (
     run_timeout,
 )
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError, StepTimeout
+from headrace.engine.holding import MOST_HELD, hold, too_large
 from headrace.engine.journal import Journal, Noted
 from headrace.engine.plan import (
     CONTAINERS,
@@ -173,10 +174,14 @@ class Orchestrator(Containers):
         run.result = result
         results.append(result)
         if noted is not None and noted.result is not None and not (noted.is_decided and isinstance(step, CONTAINERS)):
-            return replayed(run, step, result, noted.result, noted)
+            ending = replayed(run, step, result, noted.result, noted)
+            hold(run, step, result)
+            return ending
         before = (0, 0) if run.journal is None else (len(run.publications), len(run.failures))
         run.publications.extend(told)
         try:
+            if run.strands.held > MOST_HELD:
+                raise too_large()
             if noted is not None and is_unknown(step, noted):
                 raise unknown_outcome(step)
             if noted is not None or step.when is None or step.when.holds(run.scope):
@@ -194,6 +199,7 @@ class Orchestrator(Containers):
             # Whatever else a step raises is our mistake; see StepCrashed for why it leaves the run.
             raise StepCrashed(run.job.run_id, step.path, error) from error
         result["duration_ms"] = milliseconds(began, clock)
+        hold(run, step, result)
         if ending == "parked" and not isinstance(step, CONTAINERS):
             results.pop()  # it has not come to a result
         elif run.journal is not None:

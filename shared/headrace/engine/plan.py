@@ -7,16 +7,18 @@ from typing import Literal, TypeAlias, TypedDict
 from headrace.contracts.automation import Automation, OnError, Retry
 from headrace.engine.steps.base import AwaitingStep, Compute, Effect, Perform, PureStep
 from headrace.language import Condition, Scope, Value
+from headrace.language.limits import bounded_together
 
 
 class Fields:
     """Named inputs: constants as they are, the rest rendered in every run."""
 
-    __slots__ = ("_all", "_dynamic", "constant")
+    __slots__ = ("_all", "_are_several", "_dynamic", "constant")
 
     def __init__(self, values: Mapping[str, Value], nowhere: Scope) -> None:
         self._all = {name: value.render(nowhere) if value.constant else None for name, value in values.items()}
         self._dynamic = tuple((name, value.render) for name, value in values.items() if not value.constant)
+        self._are_several = len(self._dynamic) > 1
         self.constant = not self._dynamic
 
     @property
@@ -29,6 +31,8 @@ class Fields:
         rendered = self._all.copy()
         for name, render in self._dynamic:
             rendered[name] = render(scope)
+        if self._are_several:
+            bounded_together(rendered)
         return rendered
 
 
@@ -194,6 +198,8 @@ class PlannedLoop(_Planned):
     continue_if: Condition | None
     break_if: Condition | None
     keep: int
+    keep_items: int
+    """Iterations of which it has the outputs at its end: the last ones, or all where a template may ask for them."""
     concurrency: int
     steps: "tuple[PlannedStep, ...]"
     ended_beside: bool

@@ -169,6 +169,11 @@ class Run:
         self.scope = Scope(self._roots, self._prefix, started.job_time)
 
     @property
+    def is_in_loop(self) -> bool:
+        """Whether the step under way is inside of a loop."""
+        return bool(self._inside)
+
+    @property
     def key(self) -> str:
         """The step key of the step under way."""
         return self.scope.key
@@ -327,7 +332,7 @@ class Strands:
         """The step that the run's answer is for has looked at it, whether it was meant or not."""
         self.steps = 0
         self.held = 0
-        """Characters that loops hold of their steps' results, about."""
+        """Characters of steps' results, about; see engine.holding."""
         self.turned = 0.0
         """When others last had the event loop, of `Clock.perf`."""
 

@@ -4,10 +4,11 @@ from headrace.language.conditions import Condition, compile_condition
 from headrace.language.errors import LanguageError, TemplateError, placed
 from headrace.language.references import constant_truth, references
 from headrace.language.row_filters import Comparison, Group, RowFilter, check_column, parse_row_filter
-from headrace.language.scope import RUN_ROOTS, TRIGGER_ROOTS, Scope
+from headrace.language.scope import GROWING_ROOTS, RUN_ROOTS, TRIGGER_ROOTS, Scope
 from headrace.language.templates import Guard, Template, Value, compile_template, compile_value
 
 __all__ = [
+    "GROWING_ROOTS",
     "RUN_ROOTS",
     "TRIGGER_ROOTS",
     "Comparison",

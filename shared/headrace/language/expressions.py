@@ -15,7 +15,7 @@ from headrace.language.compiling import Compiling, Evaluate, shown
 from headrace.language.errors import Misuse, TemplateError, Unfit
 from headrace.language.kinds import whole_of
 from headrace.language.operations import ARITHMETIC, Operation
-from headrace.language.scope import Scope
+from headrace.language.scope import GROWING_ROOTS, Scope
 from headrace.language.signatures import VALUE, told
 from headrace.language.values import (
     MISSING,
@@ -50,18 +50,26 @@ class Compiler(Compiling):
             raise self.unknown(node, "root", name, self.roots)
         if name == "now":
             return lambda scope: scope.now
+        if name in GROWING_ROOTS:
+            return lambda scope: cast("dict[str, object]", scope.roots.get(name, _NO_STEPS)).copy()
         return lambda scope: scope.roots.get(name, MISSING)
+
+    def _holder(self, node: nodes.Expr) -> Evaluate:
+        """What a part is looked up in: of a root itself, without a copy of it."""
+        if isinstance(node, nodes.Name) and node.name in GROWING_ROOTS and (path := self._path_to(node)) is not None:
+            return _follow(*path)
+        return self.expression(node)
 
     def getattr(self, node: nodes.Getattr) -> Evaluate:
         """`target.name`: a part of data."""
-        target, name = self.expression(node.node), node.attr
+        target, name = self._holder(node.node), node.attr
         if name.startswith("_"):
             message = f"{name}: no attribute begins with an underscore; a column of that name is [{name!r}]"
             raise self.error(node, message, name)
         path = self._path_to(node)
         return (lambda scope: look_up(target(scope), name)) if path is None else _follow(*path)
 
-    def _path_to(self, node: nodes.Getattr) -> tuple[str, tuple[str, ...]] | None:
+    def _path_to(self, node: nodes.Expr) -> tuple[str, tuple[str, ...]] | None:
         """The root and the names that lead to the node, where they are all there is."""
         names: list[str] = []
         at: nodes.Node = node
@@ -74,7 +82,7 @@ class Compiler(Compiling):
 
     def getitem(self, node: nodes.Getitem) -> Evaluate:
         """`target[key]` or a slice."""
-        target = self.expression(node.node)
+        target = self._holder(node.node)
         if isinstance(node.arg, nodes.Slice):
             return self._slice(node.arg, target)
         key = self.expression(node.arg)
@@ -247,6 +255,8 @@ def _sliced(scope: Scope, value: object, given: Mapping[str, object]) -> object:
         scope.make(len(found))
     return found
 
+
+_NO_STEPS: Mapping[str, object] = {}
 
 _COMPARISONS: Mapping[str, Callable[[object, object], bool]] = {
     "eq": equal,

@@ -24,6 +24,10 @@ FREE = 64
 TEXT = 1 << 20
 """Characters of any text that is built, and of the JSON of any value: language.md's 1 MB."""
 
+INPUTS = 8 << 20
+"""Characters of what several templates give together, as the inputs of one step: no record could hold more. Each may
+give the same large value, and a step after it both: else twenty steps would make a million copies of one text."""
+
 SOURCE = 64 << 10
 """Characters of a template's source."""
 
@@ -48,6 +52,12 @@ def bounded(text: str) -> str:
     if len(text) > TEXT:
         raise limit(f"a text of {len(text)} characters was built; {TEXT} are allowed")
     return text
+
+
+def bounded_together(value: object) -> None:
+    """Refuses what several templates gave together, where it is too large."""
+    if size_of(value, INPUTS, 2) > INPUTS:
+        raise limit(f"the values together have more than {INPUTS} characters, which are allowed")
 
 
 def bounded_product(length: int, times: int) -> None:

@@ -13,6 +13,8 @@ RUN_ROOTS = frozenset((
     "env", "settings", "now", "trigger", "steps", "stepsById", "stepsByName", "previous", "loop", "item", "item_index",
     "secrets", "user", "state", "run", "_stepIndex", "_error",
 ))  # fmt: skip
+GROWING_ROOTS = frozenset(("steps", "stepsById", "stepsByName", "state"))
+"""Those that a run adds to as it goes: as a whole value, a template gives what they hold by then, up to its limit."""
 TRIGGER_ROOTS = frozenset((
     "now", "trigger", "row", "old_row", "changed", "id", "body", "headers", "query", "fields", "event", "data",
     "timestamp",

@@ -11,7 +11,7 @@ from headrace.language import limits
 from headrace.language.compiling import Evaluate
 from headrace.language.errors import LanguageError, TemplateError, all_made
 from headrace.language.expressions import Compiler
-from headrace.language.scope import Scope
+from headrace.language.scope import GROWING_ROOTS, Scope
 from headrace.language.statements import write_text
 from headrace.language.values import MISSING, kind_of
 
@@ -85,6 +85,8 @@ def _cannot_grow(node: nodes.Node | None) -> bool:
         return _cannot_grow(node.left) and _cannot_grow(node.right)
     if isinstance(node, nodes.CondExpr):
         return _cannot_grow(node.expr1) and (node.expr2 is None or _cannot_grow(node.expr2))
+    if isinstance(node, nodes.Name) and node.name in GROWING_ROOTS:
+        return False
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         node = node.node
     return isinstance(node, nodes.Name | nodes.Compare | nodes.Not)
@@ -112,6 +114,15 @@ def _bounded(evaluate: Evaluate) -> Evaluate:
         return value
 
     return render
+
+
+def _together(render: Evaluate) -> Evaluate:
+    def bounded(scope: Scope) -> object:
+        value = render(scope)
+        limits.bounded_together(value)
+        return value
+
+    return bounded
 
 
 Guard = Callable[[object, str], object]
@@ -153,12 +164,12 @@ def _compile_value(value: object, roots: frozenset[str], path: str, guard: Guard
         fields = all_made(partial(_compile_value, each, roots, f"{path}.{name}", guard) for name, each in named.items())
         if any(not field.constant for field in fields):
             renders = [(name, field.render) for name, field in zip(named, fields, strict=True)]
-            return Value(lambda scope: {name: render(scope) for name, render in renders}, False)
+            return Value(_together(lambda scope: {name: render(scope) for name, render in renders}), False)
     elif isinstance(value, list | tuple):
         sequence = enumerate(cast(Sequence[object], value))
         items = all_made(partial(_compile_value, each, roots, f"{path}.{index}", guard) for index, each in sequence)
         if any(not item.constant for item in items):
-            return Value(lambda scope: [item.render(scope) for item in items], False)
+            return Value(_together(lambda scope: [item.render(scope) for item in items]), False)
     constant: object = cast(object, value)
     return Value(lambda scope: constant, True)
 

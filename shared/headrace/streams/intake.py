@@ -254,17 +254,17 @@ class Intake:
     def _wait_for_room(self) -> None:
         """Pauses fetching while the buffer is full; polling goes on, because callbacks and membership hang on it."""
         with self._changed:
-            full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
-            if full and not self._is_full:
-                # A brief fullness is waited out: pausing throws away what the client has fetched ahead.
-                self._changed.wait(POLL_WAIT_S)
-                full = len(self._buffer) >= self._capacity or self._bytes >= self._capacity_bytes
-        self._is_full = full
+            # A brief fullness is waited out: pausing throws away what the client has fetched ahead.
+            wait_s = 0.0 if self._is_full else POLL_WAIT_S
+            self._is_full = full = not self._changed.wait_for(self._has_room, wait_s)
         wanted = frozenset(self._epochs) if full else self._held & self._epochs.keys()
         if wanted != self._paused:
             self._consumer.pause(_topic_partitions(wanted - self._paused))
             self._consumer.resume(_topic_partitions(self._paused - wanted))
             self._paused = wanted
+
+    def _has_room(self) -> bool:
+        return len(self._buffer) < self._capacity and self._bytes < self._capacity_bytes
 
     def _offer_positions(self) -> None:
         # Of a held partition some records are not handed out yet; it is asked again once it is no longer.

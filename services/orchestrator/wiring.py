@@ -1,13 +1,15 @@
 """Wires the runtime's concurrent shape to the engine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.apps import load_apps
-from headrace.contracts.topics import CONTROL
+from headrace.contracts.jobs import PRIORITIES
+from headrace.contracts.topics import CONTROL, JOBS
 from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
 from headrace.engine.sql.pools import SqlPools
 from headrace.following import Following
-from headrace.installation import stream_config
+from headrace.installation import retry_topics, stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
 from headrace.storage import AppDatabases, Storage
@@ -24,6 +26,15 @@ from services.orchestrator.stats import Summary
 
 NAME = "orchestrator"
 MAX_BATCH = 1_000
+SHARES = (1.0, 0.75, 0.125)
+"""Of the runs in flight: what the priorities high, normal and low may take at the most. Slow calls of one leave room
+for the others, and what is low holds little when others come."""
+
+
+def ranks(settings: Settings) -> Mapping[str, int]:
+    """The order of the topics with jobs: their priorities', a retry being normal."""
+    tiers = {topic.full_name(settings.prefix): PRIORITIES.index("normal") for topic in retry_topics(settings).values()}
+    return tiers | {topic.full_name(settings.prefix): PRIORITIES.index(each) for each, topic in JOBS.items()}
 
 
 def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> ConnectedService:
@@ -50,7 +61,7 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     runner = JobRunner(
         settings, plans, Orchestrator(ports), storage.heads, dead_letter, listeners, cancellations, limits, pauses
     )
-    config = replace(stream_config(settings, NAME, MAX_BATCH), width=limits.width)
+    config = replace(stream_config(settings, NAME, MAX_BATCH), width=limits.width, ranks=ranks(settings), shares=SHARES)
     processor = ConcurrentProcessor(
         config, runner, dead_letter, memory, StoredSuspectMemory(storage), loop.run, Summary(settings)
     )

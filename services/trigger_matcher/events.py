@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import REPLAY_HEADER, Event, Location, read_event
 from headrace.contracts.errors import ContractError
-from headrace.contracts.jobs import derived_uuid, job_key, run_id
+from headrace.contracts.jobs import Priority, derived_uuid, job_key, run_id
 from headrace.contracts.representable import refuse_deep, refuse_huge_numbers
 from headrace.contracts.reserved import CALLED, ENDED, RESERVED, STARTED, read_end, read_start
 from headrace.contracts.resumptions import EventName
@@ -31,6 +31,7 @@ from headrace.matching import (
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record
+from services.trigger_matcher.apps import AppRates
 
 EVENTS_MATCHED = Counter("headrace_events_total", "Events read, by whether an automation fired", ["fired"])
 ARRIVALS = Counter("headrace_awaited_events_total", "Events of types that runs wait for")
@@ -40,7 +41,8 @@ JOBS_MADE = Counter("headrace_jobs_total", "Jobs made", ["priority"])
 class RecordMatcher:
     """The runtime's handler: pure, so a batch may be matched again."""
 
-    def __init__(self, index: Index, settings: Settings, dead_letter: DeadLetterWriter) -> None:
+    def __init__(self, index: Index, settings: Settings, dead_letter: DeadLetterWriter, apps: AppRates) -> None:
+        self._apps = apps
         self._index = index
         self._dead_letter = dead_letter
         self._rows = ROWS.full_name(settings.prefix)
@@ -55,6 +57,7 @@ class RecordMatcher:
     def __call__(self, records: Sequence[Record]) -> list[list[Outgoing]]:
         """For each record its jobs, or the dead letter that says why it has none."""
         self._fired, self._made = 0, dict.fromkeys(self._jobs, 0)
+        self._apps.pass_time()
         outputs = [self._match(record) for record in records]
         # Counted once a batch: a metric's increment takes a lock, and costs as much as reading the event.
         EVENTS_MATCHED.labels("yes").inc(self._fired)
@@ -139,18 +142,20 @@ class RecordMatcher:
         document = found.definition.live.document
         if isinstance(found, MatchError):
             return self._dead_letter.of_automation(record, found.type, found.message, document.app, document.name)
-        value = _job_value(record, found)
-        self._made[document.priority] += 1
+        priority = "low" if self._apps.is_over(document.app) else document.priority
+        value = _job_value(record, found, priority)
+        self._made[priority] += 1
         headers = [("traceparent", event.traceparent.encode())] if event.traceparent else []
         if event.replay:
             headers.append((REPLAY_HEADER, event.replay.encode()))
         key = job_key(document.app, document.name, found.key).encode()
-        return Outgoing(self._jobs[document.priority], key, value, headers)
+        return Outgoing(self._jobs[priority], key, value, headers)
 
 
-def _job_value(record: Record, match: Match) -> bytes:
+def _job_value(record: Record, match: Match, priority: Priority) -> bytes:
+    job = match.job if match.job["priority"] == priority else {**match.job, "priority": priority}
     try:
-        return orjson.dumps(match.job, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(job, option=orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError as error:
         refuse_huge_numbers(record.value or b"", "event")
         # What was read may still be more than can be written; the error names the kind of value, and quotes none.

@@ -1,5 +1,7 @@
 """Wires the runtime's batch shape to the matching of events."""
 
+import time
+
 from headrace.following import Following
 from headrace.installation import stream_config
 from headrace.matching import Index
@@ -8,6 +10,7 @@ from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.streams import BatchProcessor
 from headrace.streams.config import GroupMemory
+from services.trigger_matcher.apps import AppRates
 from services.trigger_matcher.definitions import Definitions
 from services.trigger_matcher.events import RecordMatcher
 
@@ -19,6 +22,6 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     """The service, ready to run."""
     index = Index()
     dead_letter = DeadLetterWriter(NAME, settings)
-    matcher = RecordMatcher(index, settings, dead_letter)
+    matcher = RecordMatcher(index, settings, dead_letter, AppRates(settings.app_rate, time.monotonic))
     processor = BatchProcessor(stream_config(settings, NAME, MAX_BATCH), matcher, dead_letter, memory)
     return Following(NAME, settings, processor, Definitions(index).apply)

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     )
     """How many items a loop does at the most; a loop whose `max` is higher cannot be applied."""
 
+    app_rate: int | None = Field(default=None, ge=1)
+    """Jobs a second that one matcher makes for an app; while there are more, all its jobs go to `jobs.low`."""
+
     retry_tiers: Annotated[str, StringConstraints(pattern=r"^\d+[smhd](,\d+[smhd])*$")] = "5s,1m,10m"
     """How long a run waits after each attempt that failed in a way that may pass, ascending; each is a topic."""
 

@@ -215,7 +215,7 @@ def test_a_partition_given_away_while_paused_is_read_again_when_it_comes_back(st
 
     stream.feed(range(RECORDS))
     with stream.running(held_up) as first:
-        until(lambda: first._intake._is_full, "a full buffer")
+        until(lambda: bool(first._intake._full), "a full buffer")
         with stream.running(stream.copy, 1) as second:
             until(lambda: len(second._intake._epochs) == 1, "the second worker to get a partition")
             go_on.set()

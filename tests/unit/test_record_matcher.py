@@ -13,6 +13,7 @@ from headrace.matching import Index, compile_definition
 from headrace.service import DeadLetterWriter
 from headrace.settings import load_settings
 from headrace.streams import Outgoing, Record
+from services.trigger_matcher.apps import AppRates
 from services.trigger_matcher.events import RecordMatcher
 
 pytestmark = pytest.mark.unit
@@ -24,7 +25,7 @@ HEADERS = [
 HUGE = "1" * 30
 
 
-def matcher(*awaits: str, state: Any = "enabled") -> RecordMatcher:
+def matcher(*awaits: str, state: Any = "enabled", rate: int | None = None) -> RecordMatcher:
     index = Index()
     triggers: dict[str, dict[str, Any]] = {
         "on-event": {"type": "event", "event": "*"},
@@ -35,7 +36,7 @@ def matcher(*awaits: str, state: Any = "enabled") -> RecordMatcher:
         document = parse_automation({"name": name, "app": "shop", "trigger": trigger, "steps": steps})
         live = LiveAutomation(format=1, revision=1, version=1, state=state, awaits=awaits, document=document)
         index.put(compile_definition(live))
-    return RecordMatcher(index, SETTINGS, DeadLetterWriter("trigger_matcher", SETTINGS))
+    return RecordMatcher(index, SETTINGS, DeadLetterWriter("trigger_matcher", SETTINGS), AppRates(rate, float))
 
 
 def record(topic: str, value: bytes, key: bytes | None = b"k") -> Record:
@@ -147,3 +148,11 @@ def test_types_are_forgotten_with_the_last_automation_that_waits_for_them() -> N
     assert not index.is_awaited("other", "paid")
     index.remove("shop/b")
     assert not index.is_awaited("shop", "paid")
+
+
+def test_jobs_of_an_app_over_its_rate_go_to_low_whole_and_say_so() -> None:
+    found = matcher(rate=2)([event("1"), event("2"), event("3"), event("4")])
+    topics = [outgoing.topic.removeprefix("headrace.jobs.") for outputs in found for outgoing in outputs]
+    assert topics == ["normal", "normal", "low", "low"]
+    jobs = [read_job(outgoing.value) for outputs in found for outgoing in outputs]
+    assert [job.priority for job in jobs] == topics

@@ -32,6 +32,7 @@ from services.orchestrator.limits import Limits
 from services.orchestrator.listeners import Listeners
 from services.orchestrator.live import LiveAutomations
 from services.orchestrator.pauses import Pauses
+from services.trigger_matcher.apps import AppRates
 from services.trigger_matcher.definitions import Definitions
 from services.trigger_matcher.events import RecordMatcher
 
@@ -141,7 +142,7 @@ class System:
             topic.apply(each)
         ports = Ports(rows=NoRows(), http=Broken(), **({} if apps is None else {"apps": apps}))
         plans, heads = cast(Any, Compiled(automations)), cast(Any, Anyones())
-        self._matcher = RecordMatcher(index, SETTINGS, LETTERS)
+        self._matcher = RecordMatcher(index, SETTINGS, LETTERS, AppRates(None, float))
         cancellations, limits, pauses = Cancellations(cast(Any, None)), Limits(), Pauses()
         self._runner = JobRunner(
             SETTINGS, plans, Orchestrator(ports), heads, LETTERS, listeners, cancellations, limits, pauses
@@ -330,7 +331,7 @@ def test_an_event_keeps_its_chain() -> None:
     index = Index()
     index.put(compile_definition(LiveAutomation(format=1, revision=1, version=1, state="enabled", document=document)))
     record = Record("headrace.events", 0, 0, 0, b"k", b"{}", event_headers(event))
-    ((job,),) = RecordMatcher(index, SETTINGS, LETTERS)([record])
+    ((job,),) = RecordMatcher(index, SETTINGS, LETTERS, AppRates(None, float))([record])
     assert read_job(job.value).chain == ("shop/x", "shop/y")
 
 

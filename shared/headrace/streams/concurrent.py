@@ -90,6 +90,7 @@ class ConcurrentProcessor:
             capacity=2 * config.max_in_flight,
             capacity_bytes=2 * config.max_batch_bytes,
             listener=self,
+            ranks=config.ranks,
         )
         self._cycle = TransactionCycle(
             lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop, summarise
@@ -224,7 +225,8 @@ class ConcurrentProcessor:
         room = 0 if quarantine.is_closed else dispatcher.room
         more = False
         if room > 0:
-            batch = self._intake.take(min(room, PUMP_RECORDS), self._config.max_batch_bytes, 0)
+            most = min(room, PUMP_RECORDS)
+            batch = self._intake.take(most, self._config.max_batch_bytes, 0, dispatcher.rooms)
             for record, epoch in batch.records:
                 dispatcher.offer(record, epoch)
             quarantine.examine_now()

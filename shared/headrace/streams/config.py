@@ -71,6 +71,11 @@ class StreamConfig:
     width: Callable[[Record], int] | None = None
     """Concurrent shape: how many records of this one's partition and key are handled at a time; None: one. Asked only
     where there are others. They start in their order."""
+    ranks: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Concurrent shape: topics whose records wait for those of topics with a lower rank, and are slowed down by them,
+    never starved. What is not named has rank 0."""
+    shares: Sequence[float] = (1.0,)
+    """Concurrent shape: how much of `max_in_flight` each rank may take."""
 
 
 def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:

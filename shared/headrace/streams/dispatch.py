@@ -60,6 +60,10 @@ class Dispatcher:
         self._kept: list[Turn] = []
         self._running = 0
         self._in_flight = 0
+        self._rank_of = config.ranks
+        self._most = [int(config.max_in_flight * share) for share in config.shares]
+        self._held = [0] * len(self._most)
+        """In flight, by rank."""
         self._bytes = 0
         self._is_suspended = False
         self.gate: Gate | None = None
@@ -75,6 +79,11 @@ class Dispatcher:
         if self._is_suspended or self._bytes >= self._config.max_in_flight_bytes:
             return 0
         return self._config.max_in_flight - self._in_flight
+
+    @property
+    def rooms(self) -> Sequence[int]:
+        """The same by rank: so that what waits for others in one rank leaves room for the others."""
+        return [most - held for most, held in zip(self._most, self._held, strict=True)]
 
     @property
     def running(self) -> int:
@@ -127,6 +136,7 @@ class Dispatcher:
             if not turn.is_settled:
                 turn.is_settled = True
                 self._in_flight -= 1
+                self._held[self._rank_of.get(turn.record.topic, 0)] -= 1
                 self._bytes -= turn.size
         metrics.IN_FLIGHT.set(self._in_flight)
 
@@ -163,6 +173,7 @@ class Dispatcher:
         if reading != "read":
             return reading != "full"
         self._in_flight += 1
+        self._held[self._rank_of.get(record.topic, 0)] += 1
         self._bytes += turn.size
         if not self._examine(turn):
             self.enter(turn)

@@ -7,16 +7,17 @@ offsets) this thread takes for them.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.streams import metrics
+from headrace.streams.buffer import Buffer
 from headrace.streams.commit_metadata import CommitPoint, decode
 from headrace.streams.errors import HOPELESS, OffsetsLost, StreamFailed
 from headrace.streams.listener import Listener, NoListener
@@ -26,12 +27,18 @@ from headrace.streams.records import Partition, Record, read_message
 POLL_WAIT_S = 0.1
 """How long a poll waits: bounds how late a request or a stop is noticed; a record ends the wait at once."""
 
+PAUSED_WAIT_S = 0.02
+"""The same while fetching is paused: a record does not end the wait then, and what is paused goes on as late."""
+
 REVOKE_WAIT_S = 5.0
 """How long a revocation waits for a transaction under way; far below max.poll.interval.ms (300 s)."""
 
 IDLE_AFTER_S = 1.0
 """After this long without records positions are offered for commit: transaction markers occupy offsets, and lag would
 never reach 0 behind them."""
+
+
+NO_LIMIT = 1 << 30
 
 
 class Batch(NamedTuple):
@@ -47,6 +54,7 @@ class Intake:
 
     `known` answers whether the group committed a partition before. `commit_lock` is held by whoever commits: a
     revocation waits for it, so that no offset of a partition is committed after the partition was given away.
+    `ranks`: topics whose records are handed out after those of lower ranks, see `Buffer`.
     `whole`: a partition is read from its beginning, whatever is committed; `known` is not asked, and `target` tells how
     far it must be read.
     """
@@ -62,6 +70,7 @@ class Intake:
         listener: Listener | None = None,
         *,
         whole: bool = False,
+        ranks: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._whole = whole
         self._listener = listener or NoListener()
@@ -72,10 +81,8 @@ class Intake:
         self._topics = list(topics)
         self._known = known
         self._capacity = capacity
-        self._capacity_bytes = capacity_bytes
         self._changed = threading.Condition()
-        self._buffer: deque[tuple[Record, int]] = deque()
-        self._bytes = 0
+        self._buffer = Buffer(ranks, capacity, capacity_bytes)
         self._idle: dict[Partition, tuple[int, int]] = {}
         self._offered: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
@@ -89,7 +96,7 @@ class Intake:
         self._requests: SimpleQueue[tuple[list[TopicPartition], Future[list[TopicPartition]]]] = SimpleQueue()
         self._failure: StreamFailed | None = None
         self._stopping = threading.Event()
-        self._is_full = False
+        self._full: frozenset[int] = frozenset()
         self._held: frozenset[Partition] = frozenset()
         self._paused: frozenset[Partition] = frozenset()
         self._last_record = time.monotonic()
@@ -112,10 +119,10 @@ class Intake:
         self.stop_reading()
         self._thread.join()
 
-    def take(self, most: int, most_bytes: int, wait_s: float) -> Batch:
+    def take(self, most: int, most_bytes: int, wait_s: float, rooms: Sequence[int] = (NO_LIMIT,)) -> Batch:
         """The next records in order, at most `most` and about `most_bytes`; waits up to `wait_s` for a first one.
 
-        Raises StreamFailed when the stream cannot go on.
+        `rooms`: for each rank how many of it. Raises StreamFailed when the stream cannot go on.
         """
         with self._changed:
             if not self._buffer and not self._idle and self._failure is None and not self._stopping.is_set():
@@ -124,15 +131,9 @@ class Intake:
                 raise self._failure
             if self._stopping.is_set():
                 return Batch([], {})
-            taken: list[tuple[Record, int]] = []
-            size = 0
-            while self._buffer and len(taken) < most and size < most_bytes:
-                item = self._buffer.popleft()
-                size += _size(item[0])
-                taken.append(item)
-            self._bytes -= size
+            taken = self._buffer.take(rooms, most, most_bytes)
             positions: dict[Partition, tuple[int, int]] = {}
-            if not taken:
+            if not self._buffer and not taken:
                 positions, self._idle = self._idle, {}
             self._changed.notify_all()
         return Batch(taken, positions)
@@ -194,8 +195,8 @@ class Intake:
 
     def _read(self) -> None:
         self._wait_for_room()
-        messages = self._consumer.consume(1, POLL_WAIT_S)
-        if messages and not self._is_full:
+        messages = self._consumer.consume(1, PAUSED_WAIT_S if self._full else POLL_WAIT_S)
+        if messages and not self._full - {self._yielding}:
             # Without this second call the rest of what is there would wait for the next round; with a time-out it
             # would sit the time-out out to fill the batch.
             messages += self._consumer.consume(self._capacity, 0)
@@ -215,7 +216,6 @@ class Intake:
                 self._idle = {}
                 self._offered.clear()
             self._buffer.extend(items)
-            self._bytes += sum(_size(record) for record, _ in items)
             metrics.BUFFERED.set(len(self._buffer))
             self._changed.notify_all()
             is_news = bool(items or self._idle)
@@ -254,17 +254,26 @@ class Intake:
     def _wait_for_room(self) -> None:
         """Pauses fetching while the buffer is full; polling goes on, because callbacks and membership hang on it."""
         with self._changed:
-            # A brief fullness is waited out: pausing throws away what the client has fetched ahead.
-            wait_s = 0.0 if self._is_full else POLL_WAIT_S
-            self._is_full = full = not self._changed.wait_for(self._has_room, wait_s)
-        wanted = frozenset(self._epochs) if full else self._held & self._epochs.keys()
+            if not self._full - {self._yielding}:
+                # A brief fullness is waited out: pausing throws away what the client has fetched ahead. Not so that of
+                # the rank that gives way: others would wait with it.
+                self._changed.wait_for(self._has_room, POLL_WAIT_S)
+            self._full = self._buffer.full(self._full)
+        wanted = self._held & self._epochs.keys()
+        if self._full:
+            wanted |= {partition for partition in self._epochs if self._buffer.rank(partition[0]) in self._full}
         if wanted != self._paused:
             self._consumer.pause(_topic_partitions(wanted - self._paused))
             self._consumer.resume(_topic_partitions(self._paused - wanted))
             self._paused = wanted
 
+    @property
+    def _yielding(self) -> int:
+        """The rank that gives way to all others, -1 where there is only one."""
+        return self._buffer.last or -1
+
     def _has_room(self) -> bool:
-        return len(self._buffer) < self._capacity and self._bytes < self._capacity_bytes
+        return not self._buffer.full(self._full) - {self._yielding}
 
     def _offer_positions(self) -> None:
         # Of a held partition some records are not handed out yet; it is asked again once it is no longer.
@@ -321,9 +330,9 @@ class Intake:
             known = None if found.offset == OFFSET_BEGINNING else _point(found)
             self._listener.assigned(partition, self._last_epoch, known)
         consumer.incremental_assign(offsets)
-        if self._is_full:
-            consumer.pause(offsets)
-            self._paused |= {(found.topic, found.partition) for found in offsets}
+        if full := [found for found in offsets if self._buffer.rank(found.topic) in self._full]:
+            consumer.pause(full)
+            self._paused |= {(found.topic, found.partition) for found in full}
         metrics.ASSIGNED.set(len(self._epochs))
         self.joined.set()
         self._log.info("partitions assigned", partitions=_names(partitions))
@@ -369,8 +378,7 @@ class Intake:
         metrics.ASSIGNED.set(len(self._epochs))
         with self._changed:
             self._idle = {partition: held for partition, held in self._idle.items() if partition not in gone}
-            self._buffer = deque(item for item in self._buffer if item[0][:2] not in gone)
-            self._bytes = sum(_size(record) for record, _ in self._buffer)
+            self._buffer.drop(gone.__contains__)
 
 
 def _point(found: TopicPartition) -> CommitPoint:
@@ -380,10 +388,6 @@ def _point(found: TopicPartition) -> CommitPoint:
 
 def _topic_partitions(partitions: frozenset[Partition]) -> list[TopicPartition]:
     return [TopicPartition(*partition) for partition in partitions]
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + len(record.key or b"")
 
 
 def _names(partitions: list[TopicPartition]) -> list[str]:

@@ -103,6 +103,10 @@ DOCUMENTS = [
     (trigger("{type: manual}") + "fields: {n: txet}",
      "5:10: fields.n: expected one of 'text', 'number', 'boolean', 'time', 'array', 'object' or 'any'; "
      "did you mean `text`?"),
+    (trigger("{type: manual}") + "fields: {n: {type: number, default: x}}",
+     "5:28: fields.n.default: expected a number, as the field's type is number"),
+    (trigger("{type: manual}") + "fields: {n: {type: text, default: 5}}",
+     "5:26: fields.n.default: expected text, as the field's type is text"),
     (trigger("{type: manual}") + "fields: {n: 5}",
      "5:10: fields.n: expected a type such as text, or an object with `type`, `required`, `default`, `description`"),
 ]  # fmt: skip

@@ -160,7 +160,9 @@ def _compiled(automation: Automation) -> Iterator[Mistake]:
         compile_plan(automation, 0)
     except DocumentError as error:
         yield from error.mistakes
-    yield from (Mistake(each.path, placed(each)) for each in (*refusals(automation), *wrong_defaults(automation.fields)))
+    yield from (
+        Mistake(each.path, placed(each)) for each in (*refusals(automation), *wrong_defaults(automation.fields))
+    )
 
 
 def encoded(live: LiveAutomation) -> bytes:

@@ -308,6 +308,9 @@ CALLEES: list[tuple[list[Automation], list[str], list[str]]] = [
     ([flow("a", MANUAL, CALL % "b"), flow("b", "{type: event, event: x}", log("l", "1"))],
      ["not-callable steps.0.call.automation"], ["not-callable steps.0.call.automation"]),
     ([flow("a", MANUAL, CALL % "b"), flow("b", MANUAL, log("l", "1"))], [], []),
+    ([flow("a", "{type: event, event: x}", "{id: c, call: {automation: b, fields: {x: 1}}}"),
+      flow("b", MANUAL, log("l", "1"))],
+     ["wrong-fields steps.0.call.fields.x"], ["wrong-fields steps.0.call.fields.x"]),
 ]  # fmt: skip
 
 
@@ -317,6 +320,37 @@ def test_calls_that_start_nothing_are_found_those_of_others_only_where_these_are
 ) -> None:
     assert [f"{each.rule} {each.path}" for each in lint(automations, are_all=True)] == together
     assert [f"{each.rule} {each.path}" for each in lint(automations)] == alone
+
+
+FIELDS_OF_B = parse_automation(
+    yaml.safe_load(
+        "{name: b, app: shop, trigger: {type: manual}, steps: [{id: l, collect: 1}], fields: "
+        "{id: text, n: {type: number}, list: {type: array, default: []}, note: {required: false}}}"
+    )
+).fields
+GIVEN = [
+    ("{id: a, n: 5}", []),
+    ("{id: '{{ trigger.fields.x }}', n: '{{ trigger.fields.y }}', list: '[1]', note: {a: 1}}", []),
+    ("{id: a, n: '5', list: ['{{ now }}'], note: null}", []),
+    ("{id: a}", [("call", "needs the field 'n'")]),
+    ("{id: null, n: 1}", [("call", "needs the field 'id'")]),
+    ("{id: a, n: 1, noet: x}", [("call.fields.noet", "did you mean 'note'?")]),
+    ("{id: a, n: 1, zzz: x}", [("call.fields.zzz", "it takes id, n, list, note")]),
+    ("{id: 5, n: five, list: {a: 1}}",
+     [("call.fields.id", "expected text"), ("call.fields.n", "expected a number"),
+      ("call.fields.list", "expected an array")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "wrong"), GIVEN)
+def test_a_call_whose_fields_are_not_those_of_the_called_automation_is_found(
+    given: str, wrong: list[tuple[str, str]]
+) -> None:
+    caller = flow("a", "{type: event, event: x}", f"{{id: c, call: {{automation: b, fields: {given}}}}}")
+    callee = flow("b", MANUAL, log("l", "1")).model_copy(update={"fields": FIELDS_OF_B})
+    told = [each for each in lint([caller, callee]) if each.rule == "wrong-fields"]
+    assert [each.path.removeprefix("steps.0.") for each in told] == [path for path, _ in wrong]
+    assert all(words in f"{each.message}: {each.remedy}" for each, (_, words) in zip(told, wrong, strict=True))
 
 
 def test_lint_tells_of_unknown_automations_in_directories_and_of_several_files_only(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ RULES: Mapping[str, Rule] = {
     "plain-secret": Rule("error", "a credential in plain text"),
     "unknown-automation": Rule("warning", "a call to an automation that none of several files defines"),
     "not-callable": Rule("error", "a call to an automation that has another trigger than a manual one"),
+    "wrong-fields": Rule("error", "a call gives other fields than the called automation takes"),
     "cycle": Rule("error", "automations that start each other without end (a warning where a condition may end it)"),
     "unkeyed-call": Rule("warning", "a call that may be made twice, to a receiver that may not know it again"),
     "no-journal": Rule("warning", "a waiting step of another package, made anew each time, as nothing is journaled"),

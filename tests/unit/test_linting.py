@@ -51,6 +51,13 @@ def way(name: str, when: str, *steps: str) -> str:
 
 DATA = '"{{ trigger.data.x }}"'
 ALONE = [
+    # same-name
+    ("{id: a, name: N, collect: 1}\n{id: b, name: N, collect: 1}", ["same-name steps.1.name"]),
+    ("{id: p, parallel: [{name: x, steps: [{id: a, name: N, collect: 1}]}, "
+     "{name: y, steps: [{id: b, name: N, collect: 1}]}]}",
+     ["same-name steps.0.parallel.1.steps.0.name"]),
+    (ways(way("x", DATA, "{id: a, name: N, collect: 1}"), way("y", "else", "{id: b, name: N, collect: 1}")), []),
+    ("{id: a, name: N, collect: 1}\n{id: b, collect: 1}\n{id: c, collect: 1}\n{id: d, name: b, collect: 1}", []),
     # unknown-step
     (log("a", "steps.nope.x"), ["unknown-step steps.0.with.text"]),
     (log("a", "stepsById[\"nope\"].x ~ stepsByName.nope.x"), ["unknown-step steps.0.with.text"] * 2),

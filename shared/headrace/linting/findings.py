@@ -29,6 +29,7 @@ RULES: Mapping[str, Rule] = {
     "unknown-output": Rule("error", "a template names an output that the step does not have"),
     "not-before": Rule("error", "a template names a step that is not done before this one"),
     "other-branch": Rule("error", "a template names a step of another branch, or of a list done beside this one"),
+    "same-name": Rule("warning", "two steps have one name, by which templates see only the one done last"),
     "outside-loop": Rule("error", "a template outside of any loop names `loop`, `item` or `item_index`"),
     "unknown-member": Rule("error", "a template names what the automation's trigger does not hold"),
     "unreachable-branch": Rule("warning", "a branch that is never taken: its condition, or one before it, is constant"),

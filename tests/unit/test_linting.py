@@ -49,6 +49,10 @@ def way(name: str, when: str, *steps: str) -> str:
     return f"{{name: {name}, {said}, steps: [{', '.join(steps)}]}}"
 
 
+def each(text: str, more: str = "max: 5") -> str:
+    return f"{{id: l, loop: {{over: [1], {more}}}, steps: [{log('b', text)}]}}"
+
+
 DATA = '"{{ trigger.data.x }}"'
 ALONE = [
     # same-name
@@ -116,6 +120,10 @@ ALONE = [
     (log("a", "trigger.data }}{% for x in [1] %}{{ loop.index }}{% endfor %}{{ 1"), []),
     (log("a", "trigger.data.loop ~ trigger.data.item"), []),
     # unknown-member
+    (each("loop.nope ~ loop.parent.parent.x"), ["unknown-member steps.0.steps.0.with.text"] * 2),
+    (each("loop.currentItem.x ~ loop.index ~ loop.count ~ loop.parent.index"), []),
+    (each("1 }}{% for x in [1] %}{{ loop.last }}{% endfor %}{{ 1"), []),
+    (each("1", "break_if: '{{ loop.idx }}'"), ["unknown-member steps.0.loop.break_if"]),
     (log("a", "trigger.row.x"), ["unknown-member steps.0.with.text"]),
     (log("a", "steps.0.row ~ steps[\"0\"].id"), ["unknown-member steps.0.with.text"] * 2),
     (log("a", "trigger.event.typ"), ["unknown-member steps.0.with.text"]),
@@ -456,6 +464,11 @@ def test_lint_prints_file_line_and_column_of_what_rules_find_and_of_what_is_inva
     ]
     assert CliRunner().invoke(app, ["lint", str(tmp_path / "c.yaml")]).exit_code == 0
     assert CliRunner().invoke(app, ["lint", str(tmp_path / "none")]).exit_code != 0
+
+
+def test_what_an_installation_allows_is_told_without_a_figure() -> None:
+    (finding,) = lint([parsed(f"{{id: l, loop: {{over: {DATA}}}, steps: [{GET}]}}")])
+    assert not re.search(r"\d", finding.message + finding.remedy)
 
 
 def test_a_finding_says_what_and_the_way_out() -> None:

@@ -31,7 +31,7 @@ RULES: Mapping[str, Rule] = {
     "other-branch": Rule("error", "a template names a step of another branch, or of a list done beside this one"),
     "same-name": Rule("warning", "two steps have one name, by which templates see only the one done last"),
     "outside-loop": Rule("error", "a template outside of any loop names `loop`, `item` or `item_index`"),
-    "unknown-member": Rule("error", "a template names what the automation's trigger does not hold"),
+    "unknown-member": Rule("error", "a template names what the automation's trigger, or its loop, does not hold"),
     "unreachable-branch": Rule("warning", "a branch that is never taken: its condition, or one before it, is constant"),
     "unreachable-step": Rule("warning", "a step that is never done: the run ends before it, or its condition is false"),
     "unbounded-loop": Rule("warning", "a loop in which the data alone decide how many calls are made to others"),

@@ -45,6 +45,22 @@ def outside_loops(automation: Automation) -> Iterator[Finding]:
             yield _finding("outside-loop", automation, use, told, remedy)
 
 
+def unknown_in_loops(automation: Automation) -> Iterator[Finding]:
+    """Members that `loop` never has, and those around it neither."""
+    for use in (use for located in located_steps(automation) for use in uses(located)):
+        root, *rest = use.parts
+        while rest and rest[0] == "parent":
+            rest.pop(0)
+        if root == "loop" and rest and rest[0] not in _IN_A_LOOP and (use.is_inside or _is_in_loop(use.located)):
+            close = get_close_matches(rest[0], _IN_A_LOOP, n=1)
+            remedy = f"did you mean `{close[0]}`?" if close else f"it has {', '.join(_IN_A_LOOP)}"
+            told = f"the automation's loop has no {rest[0]!r}: the value is always empty"
+            yield _finding("unknown-member", automation, use, told, remedy)
+
+
+_IN_A_LOOP = ("currentItem", "index", "count", "parent")
+
+
 def same_names(automation: Automation) -> Iterator[Finding]:
     """Steps of one name, of which templates see the one that is done last; not those of which only one is done."""
     by_name = dict[str, list[Located]]()

@@ -255,6 +255,8 @@ steps:
   - {id: i, use: http.request, with: {url: "{{ nope }}", text: "{{ nope }}", timeout: soon}, retry: {on: x}}
   - {id: j, filter: {all: [{field: nope.x, op: eq, value: 1}, {field: nope.y, op: eq, value: 1}]}}
   - {id: k, collect: ["{{ nope }}", {x: "{{ nope }}"}, 18446744073709551616]}
+  - {id: l, colect: 1, when: "{{ nope }}"}
+  - {id: m, delay: 5s, when: {all: [{field: nope.x, op: eq, value: 1}]}, timeout: soon}
 tests: [{}]
 """
 PLACES = [
@@ -270,7 +272,9 @@ PLACES = [
     "14:13: steps.4.wait_for_event.timeout", "14:30: steps.4.wait_for_event.type", "14:40: steps.4.wait_for_event.key",
     "15:39: steps.5.with.url", "15:58: steps.5.with.text", "15:78: steps.5.with.timeout", "15:102: steps.5.retry.on",
     "16:28: steps.6.filter.all.0", "16:63: steps.6.filter.all.1",
-    "17:23: steps.7.collect.0", "17:38: steps.7.collect.1.x", "17:56: steps.7.collect.2", "18:9: tests.0.name",
+    "17:23: steps.7.collect.0", "17:38: steps.7.collect.1.x", "17:56: steps.7.collect.2",
+    "18:5: steps.8", "18:24: steps.8.when", "19:13: steps.9.delay", "19:37: steps.9.when.all.0",
+    "19:74: steps.9.timeout", "20:9: tests.0.name",
 ]  # fmt: skip
 
 

@@ -35,8 +35,8 @@ class Sound(NamedTuple):
 def sound_parts(document: Raw) -> Sound | None:
     """What of `document` is sound: steps, each without those inside of it, the trigger, the key; None if none.
 
-    A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs: of
-    such a step its `when` does.
+    A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs:
+    of such a step its `when` does.
     """
     if too_deep(document) is not None:
         return None

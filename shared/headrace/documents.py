@@ -16,7 +16,7 @@ from headrace.contracts.automation import (
 )
 from headrace.engine import compile_plan
 from headrace.language import placed
-from headrace.matching import refusals
+from headrace.matching import refusals, wrong_defaults
 from headrace.parsing import Parsed, parse_json, parse_yaml
 from headrace.syntax_mistakes import Place, Unreadable, of_bytes
 
@@ -160,7 +160,9 @@ def _compiled(automation: Automation) -> Iterator[Mistake]:
         compile_plan(automation, 0)
     except DocumentError as error:
         yield from error.mistakes
-    yield from (Mistake(each.path, placed(each)) for each in refusals(automation))
+    yield from (
+        Mistake(each.path, placed(each)) for each in (*refusals(automation), *wrong_defaults(automation.fields))
+    )
 
 
 def encoded(live: LiveAutomation) -> bytes:

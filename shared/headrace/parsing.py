@@ -80,7 +80,8 @@ def _documents(text: str, value_of: Callable[[Callable[[yaml.Node], object], yam
     except yaml.YAMLError as error:
         raise of_yaml(error, text) from None
     except RecursionError:
-        raise _too_deep() from None
+        # Where the reader is: at the bracket or the indentation that was one too many.
+        raise _too_deep(None if loader is None else Place(int(loader.line) + 1, int(loader.column) + 1)) from None
     except Unreadable:
         raise
     except (ValueError, OverflowError):
@@ -91,8 +92,8 @@ def _documents(text: str, value_of: Callable[[Callable[[yaml.Node], object], yam
     return found
 
 
-def _too_deep() -> Unreadable:
-    return Unreadable("nested too deeply to be read")
+def _too_deep(place: Place | None = None) -> Unreadable:
+    return Unreadable("nested too deeply to be read", place)
 
 
 def _integer(digits: str) -> int:

@@ -88,10 +88,18 @@ async def test_link_local_addresses_are_closed_in_any_case() -> None:
     assert "address_refused" in step.get("error", {}).get("type", ""), step.get("error")
 
 
-async def test_a_refused_connection_is_retryable(server: Server) -> None:
+async def test_a_refused_connection_is_retryable_and_told_as_that(server: Server) -> None:
     step = await call({"url": "http://127.0.0.1:1"}, retry={"attempts": 2, "backoff": "1ms"})
     assert step.get("error", {}).get("retryable") is True
+    assert "127.0.0.1, port 1: the connection is refused" in str(step.get("error"))
     assert len(step.get("attempts", [])) == 2
+
+
+async def test_why_there_is_no_answer_is_told_in_our_words(server: Server) -> None:
+    dropped = await call({"url": f"{server.url}/drop"}, retry={"attempts": 1})
+    assert "closed the connection without an answer" in str(dropped.get("error"))
+    plain = await call({"url": server.url.replace("http://", "https://")}, retry={"attempts": 1})
+    assert "does it speak https?" in str(plain.get("error"))
 
 
 async def test_an_answer_is_cut_at_a_megabyte_and_says_so(server: Server) -> None:

@@ -155,6 +155,18 @@ async def test_a_script_that_takes_too_much_is_ended_and_the_next_one_runs(
     assert await value(pool, "return inputs.n + 1", {"n": 1}) == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("let a = []; for (let i = 0; i < 3000; i++) a = [a]; return a", "nested too deeply"),
+        ("return '\\ud800'", "half a character"),
+    ],
+)
+async def test_a_value_that_is_no_json_is_told_why(pool: ScriptPool, code: str, why: str) -> None:
+    with pytest.raises(ScriptFailed, match=why):
+        await pool.run("shop", script(code))
+
+
 async def test_the_largest_value_and_a_fair_share_of_memory_are_accepted(pool: ScriptPool) -> None:
     assert len(await value(pool, "return 'x'.repeat((1 << 20) - 2)")) == (1 << 20) - 2
     much = "const a = []; for (let i = 0; i < 40; i++) a.push(new Uint8Array(1 << 20).fill(1)); return a.length"

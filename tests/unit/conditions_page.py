@@ -190,7 +190,10 @@ A condition is an expression in a template, or a filter object; both are decided
             - {field: trigger.row.gate, op: changed}
 
 `all`, `any` and `none` hold lists of comparisons and of filter objects. `field` is a dotted path, `value` may hold
-templates. The whole expression stands inside of `{{ }}`: text around it would always be true, and is refused.
+templates.
+
+A condition's template is one expression in `{{ }}`, or statements that write `true` or `false`. Text around it, which
+would always be true, and several `{{ }}`, which join to a text, are refused; so is a number: `filter: 1`.
 
 **Comparison is typed.** Values of the same type are compared. Numeric text counts as a number only against a number,
 ISO text as a time only against a time. Nothing else is converted, so `"step 1"` is never taken for a date; values of

@@ -130,11 +130,23 @@ def test_groups_nest(group: str, wanted: bool) -> None:
         ({"all": [{"field": "row.v", "op": "matches", "value": "("}]}, "bad pattern"),
         ({"all": [{"field": "data.v", "op": "changed"}]}, "column"),
         ("{{ row.a }} == {{ row.b }}", "always true"),
+        ("{{ row.a }}{{ row.b }}", "several {{ }} join"), (" {{ row.a }} {{ row.b }} ", "several {{ }} join"),
+        ("{% set a = 1 %}{{ a }}{{ row.b }}", "several {{ }} join"),
     ],
 )  # fmt: skip
 def test_a_condition_that_can_never_work_is_refused(source: Any, words: str) -> None:
     with pytest.raises(LanguageError, match=words):
         compile_condition(source, roots=TRIGGER_ROOTS, path="when")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [" {{ row.v == 1 }} ", "{% set a = row.v %}{{ a == 1 }}", "{% if row.v == 1 %}true{% else %}false{% endif %}"],
+)
+def test_one_expression_or_statements_that_write_true_or_false_are_a_condition(source: str) -> None:
+    condition = compile_condition(source, roots=TRIGGER_ROOTS, path="when")
+    found = [condition.holds(Scope({"row": {"v": v}}, "k", datetime(2013, 1, 1, tzinfo=UTC))) for v in (1, 2)]
+    assert found == [True, False]
 
 
 def test_every_op_of_the_language_is_there() -> None:

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
+from sqlalchemy import text
 
 from headrace.contracts.automation import DocumentError, parse_automation
 from headrace.engine import Plan, compile_plan
 from headrace.engine.plan import PlannedAwaiting
-from headrace.engine.sql.statements import binds
+from headrace.engine.sql.binds import binds, escaped
 from headrace.engine.steps import OURS
 from headrace.engine.steps.llm_schema import mismatch
+from headrace.engine.steps.sql import SqlQueryInputs
 
 pytestmark = pytest.mark.unit
 
@@ -87,8 +90,58 @@ def test_a_doubt_makes_a_statement_one_that_writes(query: str) -> None:
     assert effect("sql.query", query=query) == "at_most_once"
 
 
-def test_casts_and_times_of_day_are_no_binds() -> None:
-    assert binds("SELECT a::int, '10:30', :one, x[:two] FROM t WHERE b = :one") == {"one", "two"}
+BOTH = pytest.mark.parametrize("mysql", [False, True], ids=["others", "mysql"])
+
+
+def bound(query: str, mysql: bool) -> set[str]:
+    """The binds that SQLAlchemy finds, of which `binds` must tell the same; all else it must send as it is."""
+    sent = text(escaped(query, mysql=mysql)).compile()
+    assert str(sent).replace(" ::", "::") == query
+    assert sent.params.keys() == binds(query, mysql=mysql)
+    return set(sent.params)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a::int, x[:one], :one::int FROM t WHERE b = :one",
+        "SELECT '10:30', ':none', 'it''s :none' || :one",
+        'SELECT ":none", "a"":none" FROM t WHERE a = :one',
+        "SELECT `:none` FROM t WHERE a = :one",
+        "SELECT :one -- of :none, it's\n + 1",
+        "SELECT /* :none, it's\n :none */ :one",
+        "SELECT 'a:b', '::none', x'00' FROM t WHERE a = ':none:' AND b = (:one)",
+        "SELECT ':none",
+        "SELECT 1 /* :none",
+    ],
+)
+def test_only_what_stands_in_no_text_name_or_comment_is_a_bind(query: str, mysql: bool) -> None:
+    assert bound(query, mysql) == ({"one"} if ":one" in query else set())
+
+
+@pytest.mark.parametrize(
+    ("query", "others", "mysql"),
+    [
+        ("SELECT $$ :a $$, $b$ :c $$ :d $b$", "", "a c d"),
+        ("SELECT $1, a$$, :a, b$$", "a", "a"),
+        ("SELECT '\\' , :a, '", "a", ""),
+        ("SELECT E'it\\'s :a', :b", "b", "b"),
+        ("SELECT e # :a", "a", ""),
+        ("SELECT 1 --:a", "", "a"),
+        ("SELECT 1 /*! + :a */", "", "a"),
+    ],
+)
+def test_a_text_and_a_comment_are_what_the_database_takes_for_them(query: str, others: str, mysql: str) -> None:
+    assert binds(query, mysql=False) == set(others.split())
+    assert binds(query, mysql=True) == set(mysql.split())
+
+
+def test_a_bind_that_is_one_to_some_databases_may_be_given_and_may_be_left_out() -> None:
+    for parameters in ({}, {"a": 1}):
+        SqlQueryInputs.model_validate({"connection": "c", "query": "SELECT 1 # :a", "parameters": parameters})
+    with pytest.raises(ValidationError, match="the query has no :b"):
+        SqlQueryInputs.model_validate({"connection": "c", "query": "SELECT ':b' # :a", "parameters": {"b": 1}})
 
 
 @pytest.mark.parametrize(

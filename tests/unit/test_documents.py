@@ -42,7 +42,7 @@ DEEP = [lists(depth) for depth in (110, 170, 400, 2_000)] + [branches(depth) for
 
 @pytest.mark.parametrize("text", [*DEEP, f"{HEAD}steps: [{{id: a, collect: &a [*a]}}]\n"], ids=len)
 def test_a_document_that_is_nested_too_deeply_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DocumentError, match=r"a\.yaml(:4:\d+: steps\.0\.\S+|:4:26)?: nested"):
+    with pytest.raises(DocumentError, match=r"a\.yaml:\d+:\d+: (steps\.0\.\S+: )?nested"):
         read(tmp_path, text)
 
 

@@ -26,6 +26,7 @@ from headrace.engine import (
     compile_plan,
     encode_record,
 )
+from headrace.engine.plain import dumps
 
 pytestmark = pytest.mark.unit
 
@@ -226,6 +227,16 @@ async def test_an_integer_that_mongodb_cannot_hold_is_kept_as_text(number: int) 
     stored = orjson.loads(encode_record(outcome.record))
     assert stored["collected"] == {"n": str(number), "deep": [{"n": str(number)}]}
     assert outcome.record.get("collected") == values
+
+
+@pytest.mark.parametrize("number", [1 << 63, (1 << 64) - 1, 1 << 64, (1 << 63) - 1, -(1 << 63) - 1])
+async def test_a_whole_number_is_the_same_in_a_record_an_event_and_a_request(number: int) -> None:
+    kept = number if -(1 << 63) <= number < 1 << 63 else str(number)
+    publish = {"id": "p", "use": "event.publish", "with": {"type": "x", "data": {"n": "{{ trigger.v }}"}}}
+    outcome = await execute([publish, {"id": "a", "collect": "{{ trigger.v }}"}], {"v": number})
+    assert orjson.loads(encode_record(outcome.record))["collected"] == kept
+    assert orjson.loads(outcome.publications[0].value) == {"n": kept}
+    assert orjson.loads(dumps([number, {"n": number}])) == [kept, {"n": kept}]
 
 
 @pytest.mark.parametrize("number", [(1 << 63) - 1, -(1 << 63), 0.1234567890123456789, "9" * 30])

@@ -12,6 +12,7 @@ from headrace.engine.steps.webhook import signatures
 from headrace.engine.web import answers, jsonpaths, multipart
 from headrace.engine.web.messages import HttpAnswer
 from headrace.engine.web.redaction import Redaction
+from headrace.engine.web.urls import read_url
 
 pytestmark = pytest.mark.unit
 
@@ -163,3 +164,20 @@ def test_no_name_and_no_content_of_a_multipart_body_ends_its_part(parts: list[tu
     heads = [piece.removeprefix(b"\r\n").partition(b"\r\n\r\n") for piece in pieces[1:-1]]
     assert [content.removesuffix(b"\r\n") for _, _, content in heads] == [content for _, content in parts]
     assert all(len(message_from_bytes(head).items()) == 2 for head, _, _ in heads)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("ftp://example.org/", "begins with http:// or https://"),
+        ("example.org", "begins with http:// or https://"),
+        ("http://example.org:99999/", "its port is no number from 1 to 65535"),
+        ("http://example.org:22x/", "its port is no number from 1 to 65535"),
+        ("http://example.org:0/", "port is no number from 1 to 65535"),
+        ("http://[::1/", "its host cannot be read"),
+        ("http:///path", "names no host"),
+    ],
+)
+def test_what_is_no_url_is_told_why(url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_url(url)

@@ -131,6 +131,58 @@ def test_an_error_names_the_path_what_was_expected_and_the_way_out(source: str, 
     assert failing(source)(**values) == message
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "1e308 * 10",
+        "1e308 + 1e308",
+        "-1e308 - 1e308",
+        "1e308 / 0.1",
+        "1e308 // 0.1",
+        "10.0 ** 400",
+        "1e308 * n",
+        "huge * 1.5",
+        "[1e308, 1e308] | sum",
+        "[{'a': 1e308}, {'a': 1e308}] | sum_by('a')",
+        "infinite | abs",
+        "none | number",
+        "infinite - infinite",
+        "no_decimal + 1",
+        "{'a': [1e308 * 10]}",
+    ],
+)
+def test_a_number_that_is_infinite_or_none_is_an_error_wherever_it_arises(source: str) -> None:
+    template = re.sub(r"\b(n|huge|infinite|none|no_decimal)\b", r"trigger.\1", source)
+    values = {
+        "n": 10,
+        "huge": Decimal("1E+999"),
+        "infinite": float("inf"),
+        "none": float("nan"),
+        "no_decimal": Decimal("NaN"),
+    }
+    message = failing(f"{{{{ {template} }}}}")(**values)
+    assert (message or "").endswith(": the number is too large, or none")
+
+
+def test_text_of_a_number_that_is_infinite_or_none_is_no_number() -> None:
+    assert failing("{{ trigger.a | number }}")(a="inf") == (
+        "filter number: expected a number, or text that is one; `trigger.a` is text"
+    )
+    for text in ("inf", "nan", "Infinity", "1e400"):
+        assert value_of("{{ trigger.a | float(7) }}", a=text) == 7
+
+
+def test_a_number_too_large_is_refused_where_it_is_written() -> None:
+    with pytest.raises(
+        LanguageError, match=r"line 1, column 5: this number is too large: the largest is about 1.8e308"
+    ):
+        compile_template("a b {{ [-1e400] }}", roots=RUN_ROOTS, path="x")
+
+
+def value_of(source: str, **trigger: object) -> object:
+    return compile_template(source, roots=RUN_ROOTS, path="x").render(Scope({"trigger": trigger}, "k", NOW))
+
+
 def test_an_error_never_tells_the_value() -> None:
     for source in ("{{ trigger.a | round }}", "{{ trigger.a | date(trigger.a) }}", "{{ [1] | map(trigger.a) }}"):
         assert "hidden9" not in (failing(source)(a="hidden9") or "")

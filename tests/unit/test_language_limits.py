@@ -164,6 +164,16 @@ def test_a_slug_is_made_of_a_short_text_since_accents_are_ordered_in_the_square_
         render("{{ ('\u0301\u0316' * 400000) | slugify }}")
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["('a' * 2001) | slugify", "now | date('%Y' * 51)", "'a' | regex_match('a' * 501)", "('1' * 65) | number"],
+)
+def test_a_bound_of_an_argument_is_no_limit_of_the_template(expression: str) -> None:
+    with pytest.raises(TemplateError) as wrong:
+        value(expression)
+    assert wrong.value.type == "template_error"
+
+
 @pytest.mark.parametrize("expression", ["trigger._id", "$_id", "steps.a._b", "(now)._x"])
 def test_no_attribute_begins_with_an_underscore_and_the_way_out_is_named(expression: str) -> None:
     with pytest.raises(LanguageError, match=r"no attribute begins with an underscore; a column of that name is \['_"):

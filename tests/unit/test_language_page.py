@@ -2,8 +2,9 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import orjson
 import pytest
@@ -11,11 +12,16 @@ import yaml
 from typer.testing import CliRunner
 
 from headrace.cli.app import app
-from headrace.contracts.automation import Automation, parse_automation
-from headrace.contracts.automation.steps import KINDS
+from headrace.contracts.automation import Automation, Retry, parse_automation, triggers
+from headrace.contracts.automation.document import DOCUMENT_PARTS
+from headrace.contracts.automation.steps import KINDS, MAX_CONCURRENCY, STEP_PARTS
 from headrace.contracts.automation.triggers import TRIGGER_TYPES
+from headrace.contracts.automation.values import LONGEST_S
+from headrace.contracts.limits import MAX_ITERATIONS
 from headrace.documents import check, load
+from headrace.engine.compilation import MAX_LOOPS, MAX_NAME, MAX_STEPS
 from headrace.engine.steps import OURS
+from headrace.engine.uses import DEFAULT_TIMEOUT
 from headrace.linting import lint
 from headrace.parsing import MOST_NODES
 from headrace.schema import automation_schema
@@ -51,6 +57,37 @@ def test_every_trigger_and_every_kind_of_step_has_an_example() -> None:
     assert {each["type"] for each in TRIGGERS} == set(TRIGGER_TYPES)
     assert {kind for steps in STEPS for step in steps for kind in KINDS if kind in step} == set(KINDS)
     assert f"{MOST_NODES:,} values" in PAGE
+
+
+def test_every_name_and_word_that_an_author_can_write_is_on_the_page() -> None:
+    unsaid = [
+        f"{part.__name__}.{name}: {word}"
+        for part in (*DOCUMENT_PARTS, *STEP_PARTS, *triggers.TRIGGERS)
+        for name, field in part.model_fields.items()
+        for word in (field.alias or name, *words_of(field.annotation))
+        if not re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", "".join(re.findall(r"`[^`]+`|```.*?```", PAGE, re.S)))
+    ]
+    # What a case may expect, though no case's run ends so.
+    assert unsaid == [f"Expectation.status: {each}" for each in ("running", "waiting", "retrying", "cancelled")]
+
+
+def words_of(annotation: Any) -> Iterator[str]:
+    """The words of which an author writes one."""
+    for each in get_args(annotation):
+        if get_origin(annotation) is Literal and isinstance(each, str):
+            yield each
+        else:
+            yield from words_of(each)
+
+
+def test_the_bounds_of_a_document_are_on_the_page() -> None:
+    for said in (
+        f"at most {MAX_STEPS} steps", f"at\nmost {MAX_NAME} characters", f"at most {MAX_CONCURRENCY}, without",
+        f"at most {MAX_CONCURRENCY} lists", f"at most {MAX_ITERATIONS}, results", f"up to {MAX_LOOPS} deep",
+        f"{DEFAULT_TIMEOUT:g} s where they say nothing", f"at most {LONGEST_S / 86400:g} days",
+        f"has {Retry().attempts}, {Retry().backoff:g}s, {Retry().factor:g}, {Retry().max:g}s and {Retry().jitter:g}.",
+    ):  # fmt: skip
+        assert said in PAGE, said
 
 
 def test_the_examples_are_valid_pass_their_cases_and_lint_finds_nothing() -> None:

@@ -49,8 +49,19 @@ def way(name: str, when: str, *steps: str) -> str:
     return f"{{name: {name}, {said}, steps: [{', '.join(steps)}]}}"
 
 
+def each(text: str, more: str = "max: 5") -> str:
+    return f"{{id: l, loop: {{over: [1], {more}}}, steps: [{log('b', text)}]}}"
+
+
 DATA = '"{{ trigger.data.x }}"'
 ALONE = [
+    # same-name
+    ("{id: a, name: N, collect: 1}\n{id: b, name: N, collect: 1}", ["same-name steps.1.name"]),
+    ("{id: p, parallel: [{name: x, steps: [{id: a, name: N, collect: 1}]}, "
+     "{name: y, steps: [{id: b, name: N, collect: 1}]}]}",
+     ["same-name steps.0.parallel.1.steps.0.name"]),
+    (ways(way("x", DATA, "{id: a, name: N, collect: 1}"), way("y", "else", "{id: b, name: N, collect: 1}")), []),
+    ("{id: a, name: N, collect: 1}\n{id: b, collect: 1}\n{id: c, collect: 1}\n{id: d, name: b, collect: 1}", []),
     # unknown-step
     (log("a", "steps.nope.x"), ["unknown-step steps.0.with.text"]),
     (log("a", "stepsById[\"nope\"].x ~ stepsByName.nope.x"), ["unknown-step steps.0.with.text"] * 2),
@@ -109,6 +120,10 @@ ALONE = [
     (log("a", "trigger.data }}{% for x in [1] %}{{ loop.index }}{% endfor %}{{ 1"), []),
     (log("a", "trigger.data.loop ~ trigger.data.item"), []),
     # unknown-member
+    (each("loop.nope ~ loop.parent.parent.x"), ["unknown-member steps.0.steps.0.with.text"] * 2),
+    (each("loop.currentItem.x ~ loop.index ~ loop.count ~ loop.parent.index"), []),
+    (each("1 }}{% for x in [1] %}{{ loop.last }}{% endfor %}{{ 1"), []),
+    (each("1", "break_if: '{{ loop.idx }}'"), ["unknown-member steps.0.loop.break_if"]),
     (log("a", "trigger.row.x"), ["unknown-member steps.0.with.text"]),
     (log("a", "steps.0.row ~ steps[\"0\"].id"), ["unknown-member steps.0.with.text"] * 2),
     (log("a", "trigger.event.typ"), ["unknown-member steps.0.with.text"]),
@@ -308,6 +323,9 @@ CALLEES: list[tuple[list[Automation], list[str], list[str]]] = [
     ([flow("a", MANUAL, CALL % "b"), flow("b", "{type: event, event: x}", log("l", "1"))],
      ["not-callable steps.0.call.automation"], ["not-callable steps.0.call.automation"]),
     ([flow("a", MANUAL, CALL % "b"), flow("b", MANUAL, log("l", "1"))], [], []),
+    ([flow("a", "{type: event, event: x}", "{id: c, call: {automation: b, fields: {x: 1}}}"),
+      flow("b", MANUAL, log("l", "1"))],
+     ["wrong-fields steps.0.call.fields.x"], ["wrong-fields steps.0.call.fields.x"]),
 ]  # fmt: skip
 
 
@@ -317,6 +335,37 @@ def test_calls_that_start_nothing_are_found_those_of_others_only_where_these_are
 ) -> None:
     assert [f"{each.rule} {each.path}" for each in lint(automations, are_all=True)] == together
     assert [f"{each.rule} {each.path}" for each in lint(automations)] == alone
+
+
+FIELDS_OF_B = parse_automation(
+    yaml.safe_load(
+        "{name: b, app: shop, trigger: {type: manual}, steps: [{id: l, collect: 1}], fields: "
+        "{id: text, n: {type: number}, list: {type: array, default: []}, note: {required: false}}}"
+    )
+).fields
+GIVEN = [
+    ("{id: a, n: 5}", []),
+    ("{id: '{{ trigger.fields.x }}', n: '{{ trigger.fields.y }}', list: '[1]', note: {a: 1}}", []),
+    ("{id: a, n: '5', list: ['{{ now }}'], note: null}", []),
+    ("{id: a}", [("call", "needs the field 'n'")]),
+    ("{id: null, n: 1}", [("call", "needs the field 'id'")]),
+    ("{id: a, n: 1, noet: x}", [("call.fields.noet", "did you mean 'note'?")]),
+    ("{id: a, n: 1, zzz: x}", [("call.fields.zzz", "it takes id, n, list, note")]),
+    ("{id: 5, n: five, list: {a: 1}}",
+     [("call.fields.id", "expected text"), ("call.fields.n", "expected a number"),
+      ("call.fields.list", "expected an array")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "wrong"), GIVEN)
+def test_a_call_whose_fields_are_not_those_of_the_called_automation_is_found(
+    given: str, wrong: list[tuple[str, str]]
+) -> None:
+    caller = flow("a", "{type: event, event: x}", f"{{id: c, call: {{automation: b, fields: {given}}}}}")
+    callee = flow("b", MANUAL, log("l", "1")).model_copy(update={"fields": FIELDS_OF_B})
+    told = [each for each in lint([caller, callee]) if each.rule == "wrong-fields"]
+    assert [each.path.removeprefix("steps.0.") for each in told] == [path for path, _ in wrong]
+    assert all(words in f"{each.message}: {each.remedy}" for each, (_, words) in zip(told, wrong, strict=True))
 
 
 def test_lint_tells_of_unknown_automations_in_directories_and_of_several_files_only(tmp_path: Path) -> None:
@@ -415,6 +464,11 @@ def test_lint_prints_file_line_and_column_of_what_rules_find_and_of_what_is_inva
     ]
     assert CliRunner().invoke(app, ["lint", str(tmp_path / "c.yaml")]).exit_code == 0
     assert CliRunner().invoke(app, ["lint", str(tmp_path / "none")]).exit_code != 0
+
+
+def test_what_an_installation_allows_is_told_without_a_figure() -> None:
+    (finding,) = lint([parsed(f"{{id: l, loop: {{over: {DATA}}}, steps: [{GET}]}}")])
+    assert not re.search(r"\d", finding.message + finding.remedy)
 
 
 def test_a_finding_says_what_and_the_way_out() -> None:

@@ -87,6 +87,7 @@ DOCUMENTS = [
     (trigger("{type: row.updated, table: t, only_if_changed: x}"),
      "3:40: trigger.only_if_changed: expected a list"),
     (trigger("{type: manual, when: 5}"), f"3:25: trigger.when: {A_CONDITION}"),
+    (trigger("{type: manual, when: 0}"), f"3:25: trigger.when: {A_CONDITION}"),
     (trigger("{type: manual, when: '{{ nope }}'}"),
      "3:25: trigger.when: unknown root 'nope' (line 1, column 4 of the template)"),
     (trigger("{type: event, event: ''}"), "3:24: trigger.event: it must not be empty"),
@@ -103,6 +104,10 @@ DOCUMENTS = [
     (trigger("{type: manual}") + "fields: {n: txet}",
      "5:10: fields.n: expected one of 'text', 'number', 'boolean', 'time', 'array', 'object' or 'any'; "
      "did you mean `text`?"),
+    (trigger("{type: manual}") + "fields: {n: {type: number, default: x}}",
+     "5:28: fields.n.default: expected a number, as the field's type is number"),
+    (trigger("{type: manual}") + "fields: {n: {type: text, default: 5}}",
+     "5:26: fields.n.default: expected text, as the field's type is text"),
     (trigger("{type: manual}") + "fields: {n: 5}",
      "5:10: fields.n: expected a type such as text, or an object with `type`, `required`, `default`, `description`"),
 ]  # fmt: skip
@@ -152,6 +157,10 @@ STEPS = [
      "5:20: steps.0.loop.over: expected a list, or a template that gives one"),
     ("{id: a, loop: {over: [1], max: 500000}, steps: [{id: b, collect: 1}]}",
      "5:31: steps.0.loop.max: expected at most 100000"),
+    ("{id: a, filter: 1}", f"5:13: steps.0.filter: {A_CONDITION}"),
+    ("{id: a, when: 1.0, collect: 1}", f"5:13: steps.0.when: {A_CONDITION}"),
+    ("{id: a, loop: {over: [1], break_if: 1}, steps: [{id: b, collect: 1}]}",
+     f"5:31: steps.0.loop.break_if: {A_CONDITION}"),
     ("{id: a, delay: 5s}", f"5:13: steps.0.delay: {AN_OBJECT}"),
     ("{id: a, delay: {}}", "5:13: steps.0.delay: a delay has either `for` or `until`"),
     ("{id: a, delay: {for: [1]}}", f"5:21: steps.0.delay.for: {A_DURATION}, or a template that gives one"),
@@ -246,6 +255,8 @@ steps:
   - {id: i, use: http.request, with: {url: "{{ nope }}", text: "{{ nope }}", timeout: soon}, retry: {on: x}}
   - {id: j, filter: {all: [{field: nope.x, op: eq, value: 1}, {field: nope.y, op: eq, value: 1}]}}
   - {id: k, collect: ["{{ nope }}", {x: "{{ nope }}"}, 18446744073709551616]}
+  - {id: l, colect: 1, when: "{{ nope }}"}
+  - {id: m, delay: 5s, when: {all: [{field: nope.x, op: eq, value: 1}]}, timeout: soon}
 tests: [{}]
 """
 PLACES = [
@@ -261,7 +272,9 @@ PLACES = [
     "14:13: steps.4.wait_for_event.timeout", "14:30: steps.4.wait_for_event.type", "14:40: steps.4.wait_for_event.key",
     "15:39: steps.5.with.url", "15:58: steps.5.with.text", "15:78: steps.5.with.timeout", "15:102: steps.5.retry.on",
     "16:28: steps.6.filter.all.0", "16:63: steps.6.filter.all.1",
-    "17:23: steps.7.collect.0", "17:38: steps.7.collect.1.x", "17:56: steps.7.collect.2", "18:9: tests.0.name",
+    "17:23: steps.7.collect.0", "17:38: steps.7.collect.1.x", "17:56: steps.7.collect.2",
+    "18:5: steps.8", "18:24: steps.8.when", "19:13: steps.9.delay", "19:37: steps.9.when.all.0",
+    "19:74: steps.9.timeout", "20:9: tests.0.name",
 ]  # fmt: skip
 
 

@@ -105,7 +105,6 @@ YAML = [
     ('"\\ude00\\ud83d": 1', "1:1", "half of a surrogate pair"),
     ("a: \x01", "1:4", "the character U+0001 is not allowed; in double quotes write \\u0001 for it"),
     ("x: 1\na: &a [*a]", "2:4", "nested without end"),
-    ("[" * 3000, None, "nested too deeply to be read"),
 ]  # fmt: skip
 JSON_TEXTS = [
     ('{"a": 1,}', "1:9", "expected a name in double quotes"),
@@ -123,6 +122,14 @@ JSON_TEXTS = [
     ('{"%s": 1}' % ("a" * 1100), None, "a name has 1100 characters; 1000 are accepted"),
     ("[" * 100_000, None, "nested too deeply to be read"),
 ]  # fmt: skip
+
+
+def test_yaml_that_is_nested_too_deeply_is_told_with_about_the_place() -> None:
+    with pytest.raises(Unreadable, match="nested too deeply") as wrong:
+        parse_yaml("a: 1\nb:\n  " + "[" * 3000)
+    assert wrong.value.place is not None
+    assert wrong.value.place.line == 3
+    assert 100 < wrong.value.place.column < 3000
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,17 @@ def test_fields_of_a_manual_start_are_cleaned_and_the_ordering_key_is_the_author
     assert (job.trigger["fields"], job.key) == ({"n": 12}, "12")
 
 
+def test_a_default_is_cleaned_as_what_is_given_is() -> None:
+    fields: dict[str, Any] = {
+        "n": {"type": "number", "default": "12"},
+        "at": {"type": "time", "default": "2026-01-31"},
+        "list": {"type": "array", "default": []},
+        "none": {"type": "number", "required": False},
+    }
+    job = tried(automation(LOG, trigger={"type": "manual"}, fields=fields), {}).started.job
+    assert job.trigger["fields"] == {"n": 12, "at": "2026-01-31T00:00:00+00:00", "list": [], "none": None}
+
+
 NOT = [
     (ROW, {"row": {"total": 5}, "old_row": {"total": 1}}, "trigger.when is false"),
     (ROW, {"row": {"total": 20, "a": 2}, "old_row": {"total": 20}}, "none of total has changed (changed: a)"),

@@ -23,10 +23,15 @@ MAX_NODES = 200_000
 INT64_MAX = (1 << 63) - 1
 
 
+BOUNDED_NUMBERS = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
+"""Refuses integers beyond 53 bits: those that MongoDB cannot hold are among them, and few values have any."""
+
+
 def dumps(value: object) -> bytes:
-    """JSON of any value; times in RFC 3339 with `Z`. Never fails."""
+    """JSON of any value; times in RFC 3339 with `Z`, a whole number beyond 64 bits as the text of its digits. Never
+    fails."""
     try:
-        return orjson.dumps(value, default=_plain_leaf, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, default=_plain_leaf, option=BOUNDED_NUMBERS)
     except (orjson.JSONEncodeError, RecursionError):
         return orjson.dumps(plainly(value), option=orjson.OPT_UTC_Z)
 

@@ -11,7 +11,7 @@ from headrace.contracts.representable import openings
 from headrace.contracts.runs import RetryRef, RunRecord, RunStatus, StepResult
 from headrace.engine.attempts import rounded
 from headrace.engine.decisions import Decision, Retry
-from headrace.engine.plain import MAX_DEPTH, dumps, plainly
+from headrace.engine.plain import BOUNDED_NUMBERS, MAX_DEPTH, dumps, plainly
 from headrace.engine.run import Run, Started
 
 CUT_START = 10_000
@@ -31,9 +31,6 @@ _BACKSLASH = ord("\\")
 _NUL = b"\\u0000"
 _MANY_BRACES = MAX_DEPTH
 """A record with fewer opening braces and brackets cannot be nested deeper than that; most have fewer than 30."""
-
-_BOUNDED_NUMBERS = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
-"""Refuses integers beyond 53 bits: what BSON cannot hold is among them, and few records have any."""
 
 
 def final_record(
@@ -108,7 +105,7 @@ def encode_record(record: RunRecord) -> bytes:
     record itself stays as it is.
     """
     try:
-        encoded = orjson.dumps(record, option=_BOUNDED_NUMBERS)
+        encoded = orjson.dumps(record, option=BOUNDED_NUMBERS)
     except (orjson.JSONEncodeError, RecursionError):
         return _bounded(_plain(record))
     if _looks_refusable(encoded) and _is_refusable(record, 0):

@@ -50,6 +50,10 @@ def _of_template(template: Template, path: str) -> Condition:
         raise LanguageError(path, "a condition is an expression in {{ }}, true, false, or a filter object")
     if template.has_literals:
         raise LanguageError(path, "text outside of {{ }} makes it always true; put the whole condition inside")
+    if template.joins:
+        raise LanguageError(
+            path, "several {{ }} join to a text, which is nearly always true; write one, with `and` or `or`"
+        )
     render = template.render
     return Condition(lambda scope: scope.is_true(render(scope)))
 

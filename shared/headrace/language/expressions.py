@@ -5,6 +5,7 @@ call but of the functions and methods listed, no operation without its limit.
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import cast
 
 from jinja2 import nodes
@@ -105,6 +106,8 @@ class Compiler(Compiling):
     def const(self, node: nodes.Const) -> Evaluate:
         """A literal."""
         value = node.value
+        if isinstance(value, float) and not isfinite(value):
+            raise self.error(node, "this number is too large: the largest is about 1.8e308")
         return lambda scope: value
 
     def sequence(self, node: nodes.List | nodes.Tuple) -> Evaluate:

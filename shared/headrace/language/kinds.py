@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from math import isfinite
 from types import NoneType
-from typing import get_args
+from typing import cast, get_args
 
 from headrace.language.errors import Misuse, Unfit
 from headrace.language.scope import Scope
@@ -30,6 +30,20 @@ def float_of(value: object) -> float:
         return float(number)
     except (ArithmeticError, ValueError):
         raise Misuse(TOO_LARGE) from None
+
+
+def finite(value: object) -> object:
+    """`value`, unless it is a number that is infinite or none: JSON has no such numbers; raises Misuse.
+
+    Asked of each result that is computed and not of what is in it, so that no value is walked through.
+    """
+    kind = type(value)
+    if kind is float:
+        if not isfinite(cast(float, value)):
+            raise Misuse(TOO_LARGE)
+    elif kind is Decimal and not cast(Decimal, value).is_finite():
+        raise Misuse(TOO_LARGE)
+    return value
 
 
 def is_finite(number: Number) -> bool:

@@ -8,7 +8,7 @@ from jinja2 import nodes
 
 from headrace.language import limits
 from headrace.language.errors import Misuse, Unfit
-from headrace.language.kinds import TOO_LARGE, float_of
+from headrace.language.kinds import TOO_LARGE, finite, float_of
 from headrace.language.scope import Scope
 from headrace.language.signatures import Function, Signature
 from headrace.language.values import Number, kind_of
@@ -42,7 +42,7 @@ def _numbers(left: object, right: object) -> tuple[float, float]:
 def _computed(compute: Callable[[float, float], object], left: object, right: object) -> object:
     one, other = _numbers(left, right)
     try:
-        return compute(one, other)
+        return finite(compute(one, other))
     except ZeroDivisionError:
         raise Misuse("division by zero") from None
     except ArithmeticError:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 
 from headrace.language.errors import Misuse, Unfit
-from headrace.language.kinds import Make, maker
+from headrace.language.kinds import Make, finite, maker
 from headrace.language.scope import Scope
 from headrace.language.values import MISSING, kind_of
 
@@ -49,7 +49,7 @@ class Signature:
                 name: _made(scope, name, made[name], each) if name in made else each for name, each in named.items()
             }
         try:
-            return self._function(scope, *values, **named)
+            return finite(self._function(scope, *values, **named))
         except Misuse:
             raise
         except _FAULTS:

@@ -22,12 +22,14 @@ class Template:
     """A compiled template; immutable. `constant` says that it renders to its own source, `has_literals` that it always
     gives text, some of which is written outside of `{{ }}` and `{% %}`."""
 
-    __slots__ = ("_evaluate", "constant", "has_literals", "source")
+    __slots__ = ("_evaluate", "constant", "has_literals", "joins", "source")
 
-    def __init__(self, source: str, evaluate: Evaluate | None, has_literals: bool = False) -> None:
+    def __init__(self, source: str, evaluate: Evaluate | None, has_literals: bool = False, joins: bool = False) -> None:
         self.source = source
         self.constant = evaluate is None
         self.has_literals = has_literals
+        self.joins = joins
+        """Whether it writes several expressions one after the other."""
         self._evaluate = evaluate
 
     def render(self, scope: Scope) -> object:
@@ -74,7 +76,7 @@ def _compile(source: str, roots: frozenset[str], path: str) -> Template:
     compiler = Compiler(roots, path, source)
     only = _only_expression(body)
     if only is None:
-        return Template(source, write_text(compiler, body), any(map(_writes_literally, body)))
+        return Template(source, write_text(compiler, body), any(map(_writes_literally, body)), _expressions(body) > 1)
     evaluate = compiler.expression(only)
     return Template(source, evaluate if _cannot_grow(only) else _bounded(evaluate))
 
@@ -104,6 +106,12 @@ def _writes_literally(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Output) and any(
         isinstance(part, nodes.TemplateData) and not part.data.isspace() for part in node.nodes
     )
+
+
+def _expressions(body: Sequence[nodes.Node]) -> int:
+    """How many expressions are written, those inside of statements left out."""
+    outputs = [part for node in body if isinstance(node, nodes.Output) for part in node.nodes]
+    return sum(not isinstance(part, nodes.TemplateData) for part in outputs)
 
 
 def _bounded(evaluate: Evaluate) -> Evaluate:

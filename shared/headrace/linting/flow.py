@@ -92,13 +92,11 @@ def unbounded(automation: Automation, plan: Plan) -> Iterator[Finding]:
         loop, path = source.loop, f"{located.path}.loop"
         is_data = isinstance(loop.over, str) and not step.over.constant
         if is_data and "max" not in loop.model_fields_set and loop.break_if is None:
-            told = (
-                f"the data alone decide how often step {called.id!r} calls others, up to {limits.MAX_ITERATIONS} times"
-            )
+            told = f"the data alone decide how often step {called.id!r} calls others, up to what a loop may do here"
             remedy = "say how many are meant with `max`, or when it is enough with `break_if`"
             yield _finding("unbounded-loop", automation, path, told, remedy)
-        elif (most := _most_calls(step)) > MOST_CALLS and len(located.way) == 1:
-            told = f"up to {most} calls to others, as the loops are in each other"
+        elif _most_calls(step) > MOST_CALLS and len(located.way) == 1:
+            told = f"they may make more than {MOST_CALLS} calls to others, as the loops are in each other"
             yield _finding("unbounded-loop", automation, path, told, "lower their `max`")
 
 

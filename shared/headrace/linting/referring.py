@@ -45,6 +45,44 @@ def outside_loops(automation: Automation) -> Iterator[Finding]:
             yield _finding("outside-loop", automation, use, told, remedy)
 
 
+def unknown_in_loops(automation: Automation) -> Iterator[Finding]:
+    """Members that `loop` never has, and those around it neither."""
+    for use in (use for located in located_steps(automation) for use in uses(located)):
+        root, *rest = use.parts
+        while rest and rest[0] == "parent":
+            rest.pop(0)
+        if root == "loop" and rest and rest[0] not in _IN_A_LOOP and (use.is_inside or _is_in_loop(use.located)):
+            close = get_close_matches(rest[0], _IN_A_LOOP, n=1)
+            remedy = f"did you mean `{close[0]}`?" if close else f"it has {', '.join(_IN_A_LOOP)}"
+            told = f"the automation's loop has no {rest[0]!r}: the value is always empty"
+            yield _finding("unknown-member", automation, use, told, remedy)
+
+
+_IN_A_LOOP = ("currentItem", "index", "count", "parent")
+
+
+def same_names(automation: Automation) -> Iterator[Finding]:
+    """Steps of one name, of which templates see the one that is done last; not those of which only one is done."""
+    by_name = dict[str, list[Located]]()
+    for located in located_steps(automation):
+        earlier = by_name.setdefault(located.step.name, [])
+        first = next((each for each in earlier if not _excludes(each, located)), None)
+        if located.step.name and first is not None:
+            told = f"step {first.step.id!r} has the name {located.step.name!r} as well: templates see the one done last"
+            path, remedy = f"{located.path}.name", "give it another name, or name the step by its id"
+            yield Finding("same-name", RULES["same-name"].severity, automation.id, path, told, remedy)
+        earlier.append(located)
+
+
+def _excludes(one: Located, other: Located) -> bool:
+    """Whether they stand in two ways of one branch step."""
+    for mine, others in zip(one.way, other.way, strict=False):
+        if mine != others:
+            is_branch = mine.around is not None and isinstance(mine.around.step, BranchStep)
+            return is_branch and mine.which != others.which
+    return False
+
+
 _OF_A_LOOP = ("loop", "item", "item_index")
 
 

@@ -10,7 +10,7 @@ from headrace.linting.calls import repeated_calls
 from headrace.linting.cycles import cycles
 from headrace.linting.findings import Finding
 from headrace.linting.flow import unbounded, unreachable
-from headrace.linting.referring import StepTable, outside_loops, referring
+from headrace.linting.referring import StepTable, outside_loops, referring, same_names, unknown_in_loops
 from headrace.linting.secrets import plain_secrets
 from headrace.linting.triggers import unknown_members
 
@@ -29,6 +29,8 @@ def _alone(automation: Automation, table: StepTable) -> Iterator[Finding]:
     plan = compile_plan(automation, 0)
     yield from referring(automation, table)
     yield from outside_loops(automation)
+    yield from unknown_in_loops(automation)
+    yield from same_names(automation)
     yield from unknown_members(automation)
     yield from unreachable(automation)
     yield from unbounded(automation, plan)

@@ -1,5 +1,6 @@
 """An event to the automations it triggers. No I/O."""
 
+from headrace.matching.fields import wrong_defaults
 from headrace.matching.index import Definition, Index, compile_definition, refusals
 from headrace.matching.matcher import (
     Match,
@@ -25,4 +26,5 @@ __all__ = [
     "match_tick",
     "match_webhook",
     "refusals",
+    "wrong_defaults",
 ]

@@ -1,10 +1,10 @@
 """The fields that an automation is started with, made what the document says they are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from headrace.contracts.automation import Field
 from headrace.contracts.automation.fields import is_needed
-from headrace.language import coerce
+from headrace.language import LanguageError, coerce
 
 
 def given(fields: Mapping[str, Field], values: Mapping[str, object]) -> dict[str, object]:
@@ -16,7 +16,9 @@ def given(fields: Mapping[str, Field], values: Mapping[str, object]) -> dict[str
         if value is None:
             if is_needed(field):
                 wrong.append(f"field {name!r} is missing")
-            found[name] = field.default
+            value = field.default
+        if value is None:
+            found[name] = None
             continue
         try:
             found[name] = _CLEAN[field.type](value)
@@ -25,6 +27,22 @@ def given(fields: Mapping[str, Field], values: Mapping[str, object]) -> dict[str
     if wrong:
         raise ValueError("; ".join(wrong))
     return found
+
+
+def wrong_defaults(fields: Mapping[str, Field]) -> Iterator[LanguageError]:
+    """Defaults that are not of their field's type: no start without the field could be."""
+    for name, field in fields.items():
+        if field.default is not None and (why := misfit(field, field.default)) is not None:
+            yield LanguageError(f"fields.{name}.default", f"{why}, as the field's type is {field.type}")
+
+
+def misfit(field: Field, value: object) -> str | None:
+    """What `field` expects, if `value` is not that; None where it fits."""
+    try:
+        _CLEAN[field.type](value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _text(value: object) -> object:

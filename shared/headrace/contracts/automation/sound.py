@@ -35,17 +35,19 @@ class Sound(NamedTuple):
 def sound_parts(document: Raw) -> Sound | None:
     """What of `document` is sound: steps, each without those inside of it, the trigger, the key; None if none.
 
-    A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs.
+    A step counts as sound if it is so once mistaken names are left out of it, unless they are its kind or its inputs:
+    of such a step its `when` does.
     """
     if too_deep(document) is not None:
         return None
-    found = [(path, step) for path, raw in raw_steps(document) if (step := _sound(_STEP, _alone(raw))) is not None]
+    steps = ((path, _sound(_STEP, _alone(raw)) or _when(raw)) for path, raw in raw_steps(document))
+    found = [(path, step) for path, step in steps if step is not None]
     raw = document.get("trigger")
     trigger = _sound(_TRIGGER, dict(cast(Raw, raw))) if isinstance(raw, Mapping) else None
     keys = _keys(document)
     if not found and trigger is None and not keys:
         return None
-    steps = [step for _, step in found] or [_STEP.validate_python(_FILLER)]
+    kept = [step for _, step in found] or [_STEP.validate_python(_FILLER)]
     automation = Automation(
         name="sound",
         app="sound",
@@ -53,7 +55,7 @@ def sound_parts(document: Raw) -> Sound | None:
         concurrency=Concurrency(key=keys["concurrency"], limit=1) if "concurrency" in keys else None,
         rate=Rate(key=keys["rate"], limit=1, per=1) if "rate" in keys else None,
         trigger=ManualTrigger(type="manual") if trigger is None else trigger,
-        steps=tuple(steps),
+        steps=tuple(kept),
     )
     return Sound(automation, [path for path, _ in found])
 
@@ -98,6 +100,11 @@ def _sound(kind: TypeAdapter[_PartT], part: dict[str, object]) -> _PartT | None:
                 if not _mend(part, mistake["loc"][1:]):  # the first part is the kind
                     return None
     return None
+
+
+def _when(raw: Raw) -> Step | None:
+    """A step that has nothing but the condition of one whose kind is mistaken."""
+    return _sound(_STEP, {**_FILLER, "when": raw["when"]}) if raw.get("when") is not None else None
 
 
 def _alone(raw: Raw) -> dict[str, object]:

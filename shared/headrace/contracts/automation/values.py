@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from headrace.contracts.validation import Said
 
@@ -18,7 +18,7 @@ StepId = Annotated[
     Said("expected text: a letter or _, then at most 63 letters, digits, _ and -"),
 ]
 ConditionSource = Annotated[
-    str | bool | dict[str, object],
+    str | StrictBool | dict[str, object],
     Said('expected a condition: text such as "{{ row.total > 5 }}", true, false, or a filter object'),
 ]
 """A template's text, or a filter object."""

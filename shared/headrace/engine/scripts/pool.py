@@ -147,10 +147,10 @@ def _result(answer: _Answer) -> ScriptResult:
         raise _failure("output", None, logs)
     try:
         return ScriptResult(orjson.loads(text), logs)
-    except orjson.JSONDecodeError:
-        raise ScriptFailed(
-            "script_output", "its value is nested too deeply, or has half a character in a text", logs
-        ) from None
+    except orjson.JSONDecodeError as error:
+        is_deep = "depth" in str(error) or "recursion" in str(error)
+        why = "is nested too deeply" if is_deep else "has half a character (a lone surrogate) in a text"
+        raise ScriptFailed("script_output", f"its value {why}", logs) from None
 
 
 def _failure(stage: str, failed: _Failure | None = None, logs: tuple[str, ...] = ()) -> ScriptFailed:

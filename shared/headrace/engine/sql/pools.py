@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiosqlite import Connection as SqliteConnection
-from sqlalchemy import event, make_url, text
+from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -18,6 +18,7 @@ from headrace.engine.errors import StepError
 from headrace.engine.plain import dumps
 from headrace.engine.ports import Rows, SqlStatement
 from headrace.engine.sql import faults
+from headrace.engine.sql.binds import binds, escaped
 from headrace.engine.sql.statements import is_query
 from headrace.engine.sql.values import bound, plain
 
@@ -189,9 +190,7 @@ async def _done(connection: AsyncConnection, statement: SqlStatement) -> Rows:
 
 
 async def _rows(connection: AsyncConnection, statement: SqlStatement) -> Rows:
-    dialect = connection.dialect.name
-    parameters = [bound(name, value, dialect) for name, value in statement.parameters.items()]
-    clause = text(statement.text).bindparams(*parameters)
+    clause = _clause(statement, connection.dialect.name)
     if not statement.reads:
         result = await connection.execute(clause)
         if not result.returns_rows:
@@ -208,6 +207,15 @@ async def _rows(connection: AsyncConnection, statement: SqlStatement) -> Rows:
         while kept.add(await stream.fetchmany(_FETCH)):
             pass
         return kept.rows()
+
+
+def _clause(statement: SqlStatement, dialect: str) -> TextClause:
+    mysql, given = dialect == "mysql", statement.parameters
+    if odd := sorted(binds(statement.text, mysql=mysql) ^ given.keys()):
+        told = "the query has no" if odd[0] in given else "nothing is given for"
+        raise StepError("bad_input", f"inputs: parameters: as {dialect} reads its texts and comments, {told} :{odd[0]}")
+    parameters = [bound(name, value, dialect) for name, value in given.items()]
+    return text(escaped(statement.text, mysql=mysql)).bindparams(*parameters)
 
 
 class _Kept:

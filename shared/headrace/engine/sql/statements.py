@@ -12,9 +12,6 @@ _WRITES = frozenset(
 )
 """Words that make a SELECT or WITH one that writes or locks. In a text or a name they are harmless, and a doubt."""
 
-_BIND = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
-"""SQLAlchemy's own: `::type` and `\\:name` are no binds."""
-
 
 def reads(statement: str) -> bool:
     """Whether `statement` is one SELECT, WITH … SELECT, VALUES, TABLE, SHOW or DESCRIBE.
@@ -40,8 +37,3 @@ def is_query(statement: str) -> bool:
 def _bare(statement: str) -> str:
     """Without comments, and the semicolons at its end."""
     return _COMMENT.sub(" ", statement).strip().rstrip(";")
-
-
-def binds(statement: str) -> frozenset[str]:
-    """The names of the binds in `statement`."""
-    return frozenset(_BIND.findall(statement))

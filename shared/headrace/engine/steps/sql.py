@@ -9,7 +9,8 @@ from headrace.contracts.automation import Retry
 from headrace.engine.connections import SqlConnection
 from headrace.engine.ports import SqlStatement
 from headrace.engine.run import Run
-from headrace.engine.sql.statements import binds, reads
+from headrace.engine.sql.binds import binds
+from headrace.engine.sql.statements import reads
 from headrace.engine.steps.base import AwaitingStep, Effect, Inputs, Outputs, Perform, checked
 from headrace.engine.steps.connections import NO_CONNECTION, ConnectionRef, connection_of, not_here
 from headrace.engine.steps.inputs import JsonObject
@@ -19,7 +20,8 @@ MAX_ROWS = 1_000
 
 
 class SqlQueryInputs(Inputs):
-    """`query` with binds such as `:carrier`, which `parameters` gives; a list is `IN :codes`.
+    """`query` with binds such as `:carrier`, which `parameters` gives; a list is `IN :codes`. There are
+    none in texts, quoted names and comments, as the database reads these.
 
     `writes` says that a SELECT calls functions that write.
     """
@@ -32,10 +34,11 @@ class SqlQueryInputs(Inputs):
 
     @model_validator(mode="after")
     def _every_bind_is_given(self) -> Self:
-        wanted = binds(self.query)
-        if missing := sorted(wanted - self.parameters.keys()):
+        # Which database reads it is known where it is executed: there the rest is refused.
+        mysql, others = binds(self.query, mysql=True), binds(self.query, mysql=False)
+        if missing := sorted((mysql & others) - self.parameters.keys()):
             raise ValueError(f"parameters: the query has :{missing[0]}, and nothing is given for it")
-        if unused := sorted(self.parameters.keys() - wanted):
+        if unused := sorted(self.parameters.keys() - (mysql | others)):
             raise ValueError(f"parameters: the query has no :{unused[0][:64]}")
         return self
 

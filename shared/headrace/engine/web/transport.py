@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import zlib
+from os import strerror
 from socket import AF_INET, AddressFamily
 
 import aiohttp
@@ -54,7 +55,7 @@ class AioHttpTransport:
                 body, truncated = await _read(response)
                 return HttpAnswer(response.status, _headers(response), body, truncated)
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            raise _failure(error, host) from error
+            raise _failure(error, url) from error
 
     def _session(self, allow_private: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(allow_private)
@@ -131,8 +132,9 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return joined
 
 
-def _failure(error: Exception, host: str) -> HttpFailure:
+def _failure(error: Exception, url: URL) -> HttpFailure:
     """What an aiohttp exception means for the author. Its own text may quote the URL, so it is not used."""
+    host = url.raw_host or ""
     match error:
         case TimeoutError():
             return HttpFailure("timeout", f"{host} did not answer in time", retryable=True)
@@ -145,7 +147,21 @@ def _failure(error: Exception, host: str) -> HttpFailure:
             return HttpFailure("bad_input", "url: this is no URL", retryable=False)
         case aiohttp.ClientResponseError():
             return HttpFailure("bad_answer", f"{host} answered with something that is no HTTP", retryable=False)
+        case aiohttp.ClientConnectorError():
+            return HttpFailure("connection", _unconnected(error, url), retryable=True, nothing_sent=True)
+        case aiohttp.ServerDisconnectedError():
+            return HttpFailure("connection", f"{host} closed the connection without an answer", retryable=True)
         case _:
             text = f"the connection to {host} failed ({type(error).__name__})"
-            nothing_sent = isinstance(error, aiohttp.ClientConnectorError)
-            return HttpFailure("connection", text, retryable=True, nothing_sent=nothing_sent)
+            return HttpFailure("connection", text, retryable=True)
+
+
+def _unconnected(error: aiohttp.ClientConnectorError, url: URL) -> str:
+    """Why there is no connection, without the address behind the name."""
+    place = f"{url.raw_host}, port {url.port}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"no TLS could be agreed with {place}; does it speak https?"
+    if isinstance(error.os_error, ConnectionRefusedError):
+        return f"{place}: the connection is refused, nothing listens there"
+    code = error.os_error.errno
+    return f"{place}: no connection could be made" + (f" ({strerror(code)})" if code else "")

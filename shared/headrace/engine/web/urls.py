@@ -36,12 +36,16 @@ def read_url(text: str) -> URL:
     try:
         url = URL(text)
         port = url.port
-    except ValueError:
-        raise ValueError("this is no URL") from None
+    except ValueError as error:
+        # Its own text may quote the URL.
+        why = "its port is no number from 1 to 65535" if "port" in str(error).lower() else "its host cannot be read"
+        raise ValueError(f"this is no URL: {why}") from None
     if url.scheme not in ("http", "https"):
         raise ValueError("expected a URL that begins with http:// or https://")
-    if not url.raw_host or port == 0:
+    if not url.raw_host:
         raise ValueError("the URL names no host")
+    if port == 0:
+        raise ValueError("the URL's port is no number from 1 to 65535")
     return url
 
 

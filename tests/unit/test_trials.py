@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
+from headrace.cli.output import UsageError
 from headrace.contracts.automation import Automation, parse_automation
 from headrace.documents import check
 from headrace.engine.stubs import StubError
@@ -185,7 +186,10 @@ BAD = [
     (ROW, {"row": 1}, "after"),
     (EVENT, [1], "the event is an object"),
     (EVENT, {"time": "soon"}, "no time"),
-]
+    *((EVENT, {"time": time}, "not between the years 1970 and 9000")
+      for time in ("0001-01-01T00:00:00+05:00", "1969-12-31T23:59:59Z", "9000-01-01T00:00:00Z",
+                   "9999-12-31T23:59:59-05:00")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("trigger", "event", "told"), BAD)
@@ -303,6 +307,62 @@ def test_run_as_json_is_the_run_record_and_the_rest(tmp_path: Path) -> None:
     assert again["record"]["run_id"] == found["record"]["run_id"]
     other = orjson.loads(headrace("run", file, "--event", '{"type": "x"}', "--json").stdout)
     assert (other["fired"], "order.placed" in other["reason"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("", "it is empty"),
+        ("nowhere.json", "--event nowhere.json: no such file"),
+        ("x" * 300, f"--event {'x' * 100}…: no file that can be read"),
+        (".", "--event .: a directory"),
+        ("latin1.json", "--event latin1.json: not UTF-8 (byte 10)"),
+        ("[1", "--event: not JSON"),
+        ('{"data": {"a": 1, "b": 2, "\\u0061": 3}}', "--event: the name 'a' is in one object twice"),
+        (f'{{"data": {"[" * 1000}{"]" * 1000}}}', "--event: its arrays and objects are nested too deeply"),
+        ('{"time": "0001-01-01T00:00:00+05:00"}', "not between the years 1970 and 9000"),
+    ],
+)
+def test_what_is_no_event_is_wrong_usage_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin1.json").write_bytes(b'{"data": "\xfc"}')
+    done = headrace("run", written(tmp_path, LOG), "--event", given)
+    assert isinstance(done.exception, UsageError), done.output
+    assert told in str(done.exception)
+
+
+def test_an_event_on_standard_input_that_is_not_utf_8_is_wrong_usage(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ("run", written(tmp_path, LOG), "--event", "-"), input=b'{"data": "\xfc"}')
+    assert "--event -: not UTF-8" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("stubs", "told"),
+    [
+        (("page",), "expected step=JSON"),
+        (("page={",), "--stub page: not JSON"),
+        (('page={"status": 200}', 'page={"status": 500}'), "--stub page is given twice"),
+        (('page={"status": 200, "status": 500}',), "--stub page: the name 'status' is in one object twice"),
+    ],
+)
+def test_stubs_of_which_one_would_be_lost_are_wrong_usage(tmp_path: Path, stubs: tuple[str, ...], told: str) -> None:
+    options = [part for stub in stubs for part in ("--stub", stub)]
+    done = headrace("run", written(tmp_path, CALL), "--event", "{}", *options)
+    assert isinstance(done.exception, UsageError), done.output
+    assert told in str(done.exception)
+
+
+def test_a_bad_time_fails_its_case_and_the_others_are_tried(tmp_path: Path) -> None:
+    cases = [
+        {"name": str(number), "event": {"time": time}, "expect": {"status": "success"}}
+        for number, time in enumerate(["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "2013-01-01"])
+    ]
+    done = headrace("test", written(tmp_path, LOG, tests=cases))
+    assert done.exit_code == 1
+    assert "not between the years 1970 and 9000" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 passed, 2 failed"
 
 
 def test_values_that_a_terminal_would_obey_are_shown_harmless(tmp_path: Path) -> None:

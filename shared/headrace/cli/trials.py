@@ -1,6 +1,5 @@
 """`run`, `test`: automations tried on this machine, without Kafka and MongoDB."""
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from headrace.apps import load_apps
 from headrace.cli.output import Failed, UsageError, one_line, print_json, print_located
 from headrace.cli.timeline import not_fired, timeline
+from headrace.cli.trial_input import read_event, read_stubs
 from headrace.contracts.automation import DocumentError
 from headrace.documents import Loaded, WrongFiles, load
 from headrace.engine import StepCrashed
@@ -51,8 +51,8 @@ def run(
     loaded = _only(_loaded([file]), file)
     settings = load_settings()
     trial = Trial(
-        _event(event),
-        _stubs(stub or []),
+        read_event(event),
+        read_stubs(stub or []),
         allow_effects,
         allow_effects and settings.allow_private_hosts,
         load_apps(settings),
@@ -134,34 +134,6 @@ def _only(loaded: list[Loaded], file: Path) -> Loaded:
         names = ", ".join(each.automation.name for each in loaded)
         raise UsageError(f"{file} holds {len(loaded)} automations ({names}); `run` runs one")
     return loaded[0]
-
-
-def _event(given: str) -> object:
-    text = given
-    if given == "-":
-        text = sys.stdin.read()
-    elif not given.lstrip().startswith(("{", "[", '"')):
-        file = Path(given)
-        if not file.is_file():
-            raise UsageError(f"--event {given}: no such file; inline JSON begins with {{")
-        text = file.read_text()
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"--event: not JSON ({error})") from None
-
-
-def _stubs(given: list[str]) -> dict[str, object]:
-    stubs: dict[str, object] = {}
-    for each in given:
-        id, equals, text = each.partition("=")
-        if not equals:
-            raise UsageError(f"--stub {id}: expected step=JSON")
-        try:
-            stubs[id] = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise UsageError(f"--stub {id}: not JSON ({error})") from None
-    return stubs
 
 
 def _as_json(loaded: Loaded, tried: Tried | NotFired) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import cast
 
@@ -38,6 +38,10 @@ NOT_ALLOWED = "not_allowed"
 _OUTSIDE = ("at_least_once", "at_most_once")
 """Effects of steps that call others. It is the step's own word that counts, not its use's: what only reads elsewhere
 leaves the run, too."""
+
+
+LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+"""Of a test run's clock: well before the end of Python's calendar, near which arithmetic with times fails."""
 
 
 class StubError(ValueError):

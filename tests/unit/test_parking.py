@@ -49,6 +49,16 @@ def test_what_was_done_before_is_not_done_again_and_the_delay_ends_when_it_first
     assert course.last.record["steps"][1]["outputs"] == {"success": True, "until": AT + timedelta(minutes=10)}
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-05:00", "{{ now | add_time(days=367) }}"])
+def test_a_delay_until_beyond_a_year_fails_and_the_run_goes_on(until: str) -> None:
+    _, course = course_of({"id": "pause", "delay": {"until": until}}, TELL)
+    (outcome,) = course.outcomes
+    assert [each["status"] for each in outcome.record["steps"]][:2] == ["error", "success"]
+    error = outcome.record["error"]
+    assert error is not None
+    assert (error["type"], error["message"][:37]) == ("bad_input", "delay.until: more than 366 days ahead")
+
+
 def test_whoever_resumes_the_run_finds_its_job_in_the_journal() -> None:
     world, course = course_of(TELL, PAUSE, {"id": "out", "collect": "{{ trigger.n }}"})
     assert course.last.record.get("collected") == 7

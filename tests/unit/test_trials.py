@@ -106,6 +106,23 @@ def test_a_delay_passes_at_once_and_the_clock_is_then_as_far_ahead() -> None:
     assert datetime.fromisoformat(step(found, "p1")["outputs"]["until"]) - AT >= timedelta(days=4)
 
 
+def test_a_delay_that_ends_beyond_the_clock_of_test_runs_fails_in_words() -> None:
+    pauses = [{"id": f"p{n}", "delay": {"for": "30d"}} for n in range(3)]
+    found = tried(automation(*pauses, LOG), {"time": "8999-11-15T00:00:00Z"})
+    assert [each["status"] for each in found.record["steps"]] == ["success", "error", "error", "success"]
+    assert step(found, "p1")["error"]["message"] == (
+        "delay: it ends in the year 9000; a test run's clock goes up to 9000"
+    )
+    far = tried(automation({"id": "far", "delay": {"until": "9999-12-31"}}, pauses[0]))
+    assert step(far, "far")["error"]["message"].startswith("delay.until: more than 366 days ahead")
+
+
+def test_a_delay_may_be_until_a_year_ahead_or_a_time_that_is_long_past() -> None:
+    year = {"id": "year", "delay": {"until": "{{ now | add_time(days=365) }}"}}
+    past = {"id": "past", "delay": {"until": "0001-01-01T00:00:00+05:00"}}
+    assert tried(automation(year, past, LOG)).record["status"] == "success"
+
+
 WAITS = [
     {"id": "page", "wait_for_event": {"type": "paid", "key": "{{ run.id }}", "timeout": "1d"}},
     {"id": "page", "call": {"automation": "other", "wait": True}},

@@ -15,6 +15,7 @@ from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.journal import Noted
 from headrace.engine.plain import dumps
 from headrace.engine.plan import (
+    FURTHEST_DAYS,
     LONGEST_PAUSE_S,
     PlannedAwaiting,
     PlannedCall,
@@ -178,4 +179,9 @@ def end_of(run: Run, step: PlannedDelay) -> datetime:
     until = None if step.until is None else to_time(step.until.render(run.scope))
     if until is None:
         raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")
+    if until - run.ports.clock.now() > timedelta(days=FURTHEST_DAYS):
+        told = (
+            f"delay.until: more than {FURTHEST_DAYS} days ahead; where a run is to go on later, let a trigger start one"
+        )
+        raise StepError("bad_input", told)
     return until

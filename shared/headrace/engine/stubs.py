@@ -158,6 +158,10 @@ def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, objec
 
 def _pass(run: Run, until: datetime) -> None:
     clock = run.ports.clock
+    if until >= LAST_TIME:
+        raise StepError(
+            "bad_input", f"delay: it ends in the year {until.year}; a test run's clock goes up to {LAST_TIME.year}"
+        )
     if isinstance(clock, JumpingClock):
         clock.jump(max(0.0, (until - clock.now()).total_seconds()))
 

@@ -106,6 +106,42 @@ def test_a_delay_passes_at_once_and_the_clock_is_then_as_far_ahead() -> None:
     assert datetime.fromisoformat(step(found, "p1")["outputs"]["until"]) - AT >= timedelta(days=4)
 
 
+SEES = {"use": "log", "with": {"text": "{{ now }}"}}
+
+
+def seen(found: Tried) -> dict[str, timedelta]:
+    """How long after the event each `now` was, to the minute: the clock also goes while a test runs."""
+    texts = {each["id"]: each["outputs"]["text"] for each in leaves(found.record["steps"]) if each["use"] == "log"}
+    return {id: round((datetime.fromisoformat(text) - AT) / MINUTE) * MINUTE for id, text in texts.items()}
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def leaves(steps: Any) -> Any:
+    return [leaf for each in steps for leaf in (leaves(each["children"]) if "children" in each else [each])]
+
+
+def test_now_is_the_time_at_which_a_delay_that_parks_the_real_run_was_over() -> None:
+    long, short = {"delay": {"for": "10m"}}, {"delay": {"for": "5s"}}
+    found = tried(
+        automation({"id": "p1", **long}, {"id": "a", **SEES}, {"id": "p2", **short}, {"id": "b", **SEES},
+                   {"id": "p3", **long, "timeout": "1m"}, {"id": "c", **SEES})
+    )  # fmt: skip
+    assert seen(found) == {"a": 10 * MINUTE, "b": 10 * MINUTE, "c": 11 * MINUTE}
+    assert (step(found, "p3")["status"], step(found, "p3")["error"]["type"]) == ("timed_out", "timeout")
+    # A short one holds its worker: `now` is then exactly what it was.
+    assert step(found, "a")["outputs"] == step(found, "b")["outputs"]
+
+
+def test_a_stubbed_delay_moves_now_and_so_does_one_in_a_list_beside_another_once_both_are_joined() -> None:
+    pause = {"id": "pause", "delay": {"until": "{{ now | add_time(hours=1) }}"}}
+    lists = [{"name": "one", "steps": [pause, {"id": "inside", **SEES}]},
+             {"name": "two", "steps": [{"id": "beside", **SEES}]}]  # fmt: skip
+    found = tried(automation({"id": "both", "parallel": lists}, {"id": "behind", **SEES}), stubs={"pause": {}})
+    assert seen(found) == {"inside": 60 * MINUTE, "beside": 0 * MINUTE, "behind": 60 * MINUTE}
+
+
 def test_a_delay_that_ends_beyond_the_clock_of_test_runs_fails_in_words() -> None:
     pauses = [{"id": f"p{n}", "delay": {"for": "30d"}} for n in range(3)]
     found = tried(automation(*pauses, LOG), {"time": "8999-11-15T00:00:00Z"})

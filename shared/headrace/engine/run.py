@@ -216,6 +216,11 @@ class Run:
         self.failures.append(Failure(error, key))
         self._roots["_error"] = True
 
+    def go_on_at(self, time: datetime) -> None:
+        """Templates see `time` as `now` from here on, as if a job written then had resumed the run."""
+        self.now = self.scope.now = time
+        self._roots["now"] = time
+
     def park(self, wish: Park) -> None:
         """A step waits; the run goes on at the first of all moments, or with the first of all events."""
         known = self.parked
@@ -302,6 +307,8 @@ class Run:
         if twin.failures:
             self.failures.extend(twin.failures)
             self._roots["_error"] = True
+        if twin.now > self.now:
+            self.go_on_at(twin.now)
         self.gave_up_on = self.gave_up_on or twin.gave_up_on
         if twin.parked is not None:
             self.park(twin.parked)

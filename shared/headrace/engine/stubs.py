@@ -8,9 +8,10 @@ from typing import cast
 
 from headrace.contracts.runs import StepResult
 from headrace.engine.endings import finished
-from headrace.engine.errors import StepError
+from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.leaves import end_of
 from headrace.engine.plan import (
+    LONGEST_PAUSE_S,
     STUBBABLE,
     Plan,
     PlannedAwaiting,
@@ -151,19 +152,26 @@ def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, objec
         case PlannedDelay():
             until = end_of(run, step)
             result["inputs"] = {"until": until}
-            _pass(run, until)
+            _pass(run, step, until)
             return {"until": until}
     return {}
 
 
-def _pass(run: Run, until: datetime) -> None:
+def _pass(run: Run, step: PlannedDelay, until: datetime) -> None:
+    """The delay is over at once, or fails, as the real one does, once its own timeout has passed."""
     clock = run.ports.clock
     if until >= LAST_TIME:
-        raise StepError(
-            "bad_input", f"delay: it ends in the year {until.year}; a test run's clock goes up to {LAST_TIME.year}"
-        )
+        told = f"it ends in the year {until.year}; a test run's clock goes up to {LAST_TIME.year}"
+        raise StepError("bad_input", f"delay: {told}")
+    pause = (until - clock.now()).total_seconds()
+    passes = max(0.0, pause if step.timeout is None else min(pause, step.timeout))
     if isinstance(clock, JumpingClock):
-        clock.jump(max(0.0, (until - clock.now()).total_seconds()))
+        clock.jump(passes)
+    if passes > LONGEST_PAUSE_S:
+        # There the real run parks, and a job written later resumes it.
+        run.go_on_at(clock.now())
+    if passes < pause:
+        raise StepTimeout(step.timeout or 0.0)
 
 
 def _refusal(step: Stubbable, message: str) -> PlannedStub:

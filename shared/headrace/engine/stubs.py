@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import cast
 
+from headrace.contracts import limits
 from headrace.contracts.runs import StepResult
 from headrace.engine.endings import finished
 from headrace.engine.errors import StepError, StepTimeout
@@ -101,6 +102,13 @@ def within_the_run(plan: Plan, *, allow_effects: bool) -> Plan:
         return step
 
     return _changed(plan, change)
+
+
+def with_all_iterations(plan: Plan) -> Plan:
+    """The plan whose loops keep the results of every iteration, whatever the automation's record would keep."""
+    return _changed(
+        plan, lambda step: replace(step, keep=limits.MOST_ITERATIONS) if isinstance(step, PlannedLoop) else step
+    )
 
 
 def stub_for(step: Stubbable, answers: tuple[Mapping[str, object], ...]) -> PlannedStub:
@@ -233,7 +241,7 @@ def _changed_step(step: PlannedStep, change: Callable[[PlannedStep], PlannedStep
         case PlannedBranch():
             return replace(step, ways=tuple(replace(w, steps=_changed_steps(w.steps, change)) for w in step.ways))
         case PlannedLoop():
-            return replace(step, steps=_changed_steps(step.steps, change))
+            return change(replace(step, steps=_changed_steps(step.steps, change)))
         case PlannedParallel():
             return replace(step, strands=tuple((name, _changed_steps(each, change)) for name, each in step.strands))
         case _:

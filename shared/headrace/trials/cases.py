@@ -52,7 +52,7 @@ def try_case(
     max_iterations: int = limits.MAX_ITERATIONS,
 ) -> CaseResult:
     """Tries one case with what is configured for its app; what is wrong with the case itself is a difference too."""
-    trial = Trial(case.event, case.stubs, apps=apps, max_iterations=max_iterations)
+    trial = Trial(case.event, case.stubs, apps=apps, max_iterations=max_iterations, is_case=True)
     try:
         tried = try_automation(automation, trial, CASE_TIME)
     except (BadTrialEvent, StubError) as error:
@@ -115,7 +115,7 @@ def _step(name: str, wanted: Mapping[str, object] | None, known: set[str], recor
             yield Difference(what, "not to be done", f"done: {found[0][1]['status']}")
         return
     if not found:
-        yield Difference(what, _shown(_plain(wanted)), "not done (or its loop keeps fewer iterations)")
+        yield Difference(what, _shown(_plain(wanted)), "not done")
     for at, step in found:
         # Without an iteration it is said of each.
         place = f"{what}[{at}]" if at and parsed[2] is None else what

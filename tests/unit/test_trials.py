@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
 from headrace.cli.output import UsageError
-from headrace.contracts.automation import Automation, parse_automation
+from headrace.contracts.automation import Automation, DocumentError, parse_automation
 from headrace.documents import check
 from headrace.engine.stubs import StubError
 from headrace.settings import SettingsError
@@ -253,7 +253,7 @@ def test_an_event_of_another_form_is_refused_in_words(trigger: Any, event: Any, 
 
 
 NESTED = {
-    "id": "outer", "loop": {"over": [1, 2]},
+    "id": "outer", "loop": {"over": [1, 2], "max": 8},
     "steps": [{"id": "inner", "loop": {"over": "{{ [item * 10, item * 10 + 1] }}"},
                "steps": [{"id": "leg", "use": "log", "with": {"text": "{{ item }}"}}]}],
 }  # fmt: skip
@@ -261,8 +261,10 @@ WAY = {"id": "way", "branch": [{"name": "left", "when": "{{ trigger.data.left }}
                                {"name": "right", "else": True, "steps": [LOG]}]}  # fmt: skip
 OUT = {"id": "out", "collect": {"n": 1, "list": [1, 2]}}
 EXPECTED = [
-    {},
+    {"fires": True},
     {"status": "success"},
+    {"error": None},
+    {"steps": {"after": {}, "way": {"error": None}, "leg[7.7]": None}},
     {"steps": {"way": {"branch": "right"}, "after": {"status": "success"}, "page": None}},
     {
         "steps": {
@@ -276,8 +278,20 @@ EXPECTED = [
 UNEXPECTED = [
     ({"status": "error"}, ["status: expected error, found success"]),
     ({"error": "http_status"}, ["error: expected http_status, found no error"]),
+    *(({"steps": {f"{id}[{at}]": None}},
+       [f"steps.{id}[{at}]: expected the number of an iteration for each loop, found {told}"])
+      for id, at, told in (
+          ("after", "0", "1 given, where 0 loops are around the step"),
+          ("outer", "0", "1 given, where 0 loops are around the step"),
+          ("leg", "0", "1 given, where 2 loops are around the step"),
+          ("inner", "0.0", "2 given, where 1 loops are around the step"),
+          ("leg", "0.200", "200, where the loop does at most 200 items, from 0 to 199"),
+          ("leg", "8.0", "8, where the loop does at most 8 items, from 0 to 7"),
+      )),
     ({"steps": {"wya": {}}},
      ["steps.wya: expected a step's id, such as leg or leg[2], found no step of this id; did you mean way?"]),
+    ({"steps": {"leg[0.01]": None}},
+     ["steps.leg[0.01]: expected a step's id, such as leg or leg[2], found no step of this id; did you mean leg?"]),
     ({"steps": {"after": None}}, ["steps.after: expected not to be done, found done: success"]),
     ({"steps": {"page": {"status": "success"}}},
      ['steps.page: expected {"status":"success"}, found not done']),
@@ -337,12 +351,44 @@ def test_a_case_may_expect_that_the_event_makes_no_run_but_not_that_a_template_f
     broken = automation(
         LOG, trigger={**EVENT, "when": "{{ 1 / 0 }}"}, tests=[{"name": "c", "expect": {"fires": False}}]
     )
-    assert len(try_case(broken, broken.tests[0]).differences) == 1
+    (difference,) = try_case(broken, broken.tests[0]).differences
+    assert str(difference).startswith("the trigger: expected that it does not fire, found that nobody can say: ")
+
+
+def test_a_case_that_expects_no_error_fails_with_the_run_s_first() -> None:
+    case = {"name": "c", "event": {"data": {"left": True}}, "expect": {"error": None}}
+    document = automation(WAY, tests=[case])
+    assert [str(each) for each in try_case(document, document.tests[0]).differences] == [
+        "error: expected no error, found not_allowed"
+    ]
+
+
+POINTLESS = [
+    ({}, "tests.0: nothing is expected, so the case always passes"),
+    ({"expect": {}}, "tests.0.expect: nothing is expected, so the case always passes"),
+    ({"expect": {"steps": {}}}, "tests.0.expect: nothing is expected, so the case always passes"),
+    ({"expect": {"status": None}}, "tests.0.expect.status: every run ends with a status"),
+    ({"expect": {"fires": False, "status": "success", "error": None}},
+     "tests.0.expect: without a run (`fires: false`) there is no status and no error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "told"), POINTLESS)
+def test_a_case_that_cannot_fail_or_cannot_pass_is_refused_when_the_file_is_read(case: Any, told: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        automation(LOG, tests=[{"name": "c", **case}])
+    assert str(error.value).startswith(told)
+
+
+def test_what_was_saved_with_a_case_that_cannot_fail_stays_readable() -> None:
+    saved = automation(LOG, tests=[{"name": "c", "expect": {"fires": True}}]).model_dump(mode="json", by_alias=True)
+    saved["tests"][0]["expect"] = {}
+    assert Automation.model_validate(saved).tests[0].expect.status is None
 
 
 def test_a_case_that_cannot_be_tried_fails_in_words() -> None:
-    assert "did you mean `page`?" in differences({}, stubs={"pgae": {}})[0]
-    assert "did you mean `data`?" in differences({}, {"dta": 1})[0]
+    assert "did you mean `page`?" in differences({"fires": True}, stubs={"pgae": {}})[0]
+    assert "did you mean `data`?" in differences({"fires": True}, {"dta": 1})[0]
 
 
 def headrace(*arguments: str, stdin: str = "") -> Result:

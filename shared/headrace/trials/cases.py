@@ -124,7 +124,7 @@ def _step(
     what = f"steps.{name}"
     parsed = _STEP.match(name)
     if parsed is None or parsed[1] not in loops:
-        close = get_close_matches(name if parsed is None else parsed[1], loops, n=1)
+        close = get_close_matches(name.partition("[")[0], loops, n=1)
         told = "no step of this id" + (f"; did you mean {close[0]}?" if close else "")
         yield Difference(what, "a step's id, such as leg or leg[2]", told)
         return

@@ -14,7 +14,7 @@ from headrace.cli.app import app
 from headrace.cli.output import UsageError
 from headrace.contracts.automation import Automation, DocumentError, parse_automation
 from headrace.documents import check
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.settings import SettingsError
 from headrace.trials import BadTrialEvent, NotFired, Trial, Tried, try_automation, try_case
 
@@ -82,18 +82,31 @@ def test_a_list_of_stubs_is_one_for_each_iteration_and_the_last_repeats() -> Non
     ("stubs", "told"),
     [
         ({"pge": {}}, "stub 'pge': no step has this id; did you mean `page`?"),
-        ({"zzz": {}}, "stubs can be given for page, after"),
+        ({"zzz": {}}, "stubs can be given for page, after, wait, call, pause"),
         ({"way": {}}, "a step of kind `branch` decides where the run goes"),
         ({"page": 200}, "expected an object of outputs"),
         ({"page": []}, "expected an object of outputs"),
         ({"page": {"error": "boom"}}, "its error is an object of type, message and retryable"),
         ({"page": {"error": {"tpye": "x"}}}, "an error has type, message and retryable, not tpye"),
+        ({"page": {"error": None}}, "its error is an object of type, message and retryable"),
+        ({"page": {"sttaus": 200}}, "`http.request` has no output 'sttaus'; did you mean `status`?"),
+        ({"page": {"error": {}, "rows": []}}, "has no output 'rows'; its outputs are data, headers, status, truncated"),
+        ({"page": [{"status": 200}, {"status": 500}]}, "the step is in none; give one object"),
+        ({"page": {"success": False}}, "`success` can only be true"),
+        ({"wait": {"status": "success"}}, "`wait_for_event` has no output 'status'; its outputs are data, event"),
+        ({"call": {"status": "success"}}, "`call` has no output 'status'; its outputs are automation, run_id"),
+        ({"pause": {"til": "x"}}, "`delay` has no output 'til'; did you mean `until`?"),
     ],
 )
 def test_a_stub_that_cannot_be_meant_is_refused_even_where_the_event_does_not_fire(stubs: Any, told: str) -> None:
     way = {"id": "way", "branch": [{"name": "all", "else": True, "steps": [LOG]}]}
+    others = [
+        {**WAITS[0], "id": "wait"},
+        {"id": "call", "call": {"automation": "b"}},
+        {"id": "pause", "delay": {"for": 1}},
+    ]
     with pytest.raises(StubError) as error:
-        try_automation(automation(CALL, way), Trial({"type": "other"}, stubs), AT)
+        try_automation(automation(CALL, way, *others), Trial({"type": "other"}, stubs), AT)
     assert told in str(error.value)
 
 
@@ -169,7 +182,16 @@ WAITS = [
 def test_whoever_waits_for_others_needs_a_stub_even_if_effects_are_allowed(waiting: dict[str, Any]) -> None:
     found = tried(automation(waiting), allow_effects=True)
     assert step(found, "page")["error"]["message"] == "a test run waits for nobody; give it a stub (--stub page=JSON)"
-    assert step(tried(automation(waiting, LOG), stubs={"page": {"status": 7}}), "after")["inputs"] == {"text": 7}
+    output = "status" if "call" in waiting else "data"
+    sees = {"id": "after", "use": "log", "with": {"text": f"{{{{ steps.page.{output} }}}}"}}
+    assert step(tried(automation(waiting, sees), stubs={"page": {output: 7}}), "after")["inputs"] == {"text": 7}
+
+
+def test_a_stubbed_failure_has_the_outputs_that_are_given_beside_it() -> None:
+    error = {"type": "http_status", "message": "it was 404"}
+    found = tried(automation(CALL, LOG), stubs={"page": {"error": error, "status": 404}})
+    assert step(found, "after")["inputs"] == {"text": 404}
+    assert step(found, "page")["outputs"]["success"] is False
 
 
 def test_rows_are_kept_once_per_id_and_events_are_only_listed() -> None:
@@ -602,7 +624,7 @@ def test_a_connection_is_not_reached_without_leave_though_it_only_reads(
     file = written(automations(tmp_path), {"id": "ask", "use": use, "with": {"connection": "db", **inputs}})
     done = headrace("run", file, "--event", "{}")
     assert "error not_allowed: not allowed in a test run; give --stub ask=JSON or --allow-effects" in done.stdout
-    stubbed = headrace("run", file, "--event", "{}", "--stub", 'ask={"rows": []}')
+    stubbed = headrace("run", file, "--event", "{}", "--stub", "ask={}")
     assert (stubbed.exit_code, not list(tmp_path.rglob("nowhere.db"))) == (0, True), stubbed.output
 
 

@@ -15,7 +15,7 @@ from headrace.cli.trial_input import read_event, read_stubs
 from headrace.contracts.automation import DocumentError
 from headrace.documents import Loaded, WrongFiles, load
 from headrace.engine import StepCrashed
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.settings import load_settings
 from headrace.trials import (
     BadTrialEvent,

@@ -32,6 +32,7 @@ from headrace.engine.plan import (
 )
 from headrace.engine.ports import SystemClock
 from headrace.engine.run import Run
+from headrace.engine.stub_answers import StubError, answers_of
 
 NOT_ALLOWED = "not_allowed"
 """The type of the error of a step that a test run does not do."""
@@ -44,10 +45,6 @@ leaves the run, too."""
 
 LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 """Of a test run's clock: well before the end of Python's calendar, near which arithmetic with times fails."""
-
-
-class StubError(ValueError):
-    """Stubs that cannot be meant; the message names the step, why, and what would be understood."""
 
 
 class JumpingClock(SystemClock):
@@ -71,13 +68,12 @@ class JumpingClock(SystemClock):
 def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
     """The plan with stubs, by step id, for steps at any depth; raises StubError.
 
-    A stub is the step's outputs, or `{"error": {"type", "message", "retryable"}}`; a list of such is one for each
-    iteration of the loop around the step, of which the last repeats.
+    A stub is the step's outputs, or `{"error": {"type", "message", "retryable"}}` with those that a failure has; a list
+    of such is one for each iteration of the loop around the step, of which the last repeats.
     """
     steps = {step.id: step for step in _all(plan.steps)}
-    for id in stubs:
-        _refuse_unknown(id, steps)
-    answers = {id: _answers(id, stub) for id, stub in stubs.items()}
+    in_loops = {each.id for loop in steps.values() if isinstance(loop, PlannedLoop) for each in _all(loop.steps)}
+    answers = {id: answers_of(_stubbable(id, steps), stub, in_loop=id in in_loops) for id, stub in stubs.items()}
 
     def change(step: PlannedStep) -> PlannedStep:
         found = answers.get(step.id)
@@ -141,6 +137,7 @@ def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
             str(told.get("type", "stubbed")),
             str(told.get("message", "the stub is an error")),
             retryable=told.get("retryable") is True,
+            outputs={name: value for name, value in answer.items() if name != "error"},
         )
     finished(run, step, result, {"success": True, **known, **answer})
 
@@ -186,7 +183,7 @@ def _refusal(step: Stubbable, message: str) -> PlannedStub:
     return stub_for(step, ({"error": {"type": NOT_ALLOWED, "message": message, "retryable": False}},))
 
 
-def _refuse_unknown(id: str, steps: Mapping[str, PlannedStep]) -> None:
+def _stubbable(id: str, steps: Mapping[str, PlannedStep]) -> Stubbable:
     step = steps.get(id)
     if step is None:
         close = get_close_matches(id, steps, n=1)
@@ -195,30 +192,13 @@ def _refuse_unknown(id: str, steps: Mapping[str, PlannedStep]) -> None:
         )
     if not isinstance(step, STUBBABLE):
         raise StubError(f"stub {id!r}: a step of kind `{step.use}` decides where the run goes, and is always done")
+    return step
 
 
 def _list(steps: Mapping[str, PlannedStep]) -> str:
     return "stubs can be given for " + (
         ", ".join(id for id, step in steps.items() if isinstance(step, STUBBABLE)) or "none"
     )
-
-
-def _answers(id: str, stub: object) -> tuple[Mapping[str, object], ...]:
-    answers: list[object] = cast("list[object]", stub) if isinstance(stub, list) else [stub]
-    if not answers or not all(isinstance(answer, Mapping) for answer in answers):
-        raise StubError(f'stub {id!r}: expected an object of outputs, {{"error": {{…}}}}, or a list of these')
-    for answer in cast("list[Mapping[str, object]]", answers):
-        error = answer.get("error", _NO_ERROR)
-        if not isinstance(error, Mapping):
-            raise StubError(f"stub {id!r}: its error is an object of type, message and retryable")
-        unknown = set(cast("Mapping[str, object]", error)) - _ERROR_NAMES
-        if unknown:
-            raise StubError(f"stub {id!r}: an error has type, message and retryable, not {', '.join(sorted(unknown))}")
-    return tuple(cast("list[Mapping[str, object]]", answers))
-
-
-_NO_ERROR: Mapping[str, object] = {}
-_ERROR_NAMES = frozenset(("type", "message", "retryable"))
 
 
 def _all(steps: Sequence[PlannedStep]) -> Sequence[PlannedStep]:

@@ -15,7 +15,7 @@ from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import StepCrashed
 from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.plain import dumps
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.trials.events import BadTrialEvent, NotFired
 from headrace.trials.running import Trial, Tried, try_automation
 

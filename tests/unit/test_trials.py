@@ -52,6 +52,17 @@ def test_an_outside_call_without_a_stub_is_refused_and_the_way_out_is_named() ->
     assert (found.record["status"], step(found, "after")["status"]) == ("error", "success")
 
 
+def test_a_test_case_is_told_of_the_way_out_that_it_has() -> None:
+    document = automation(CALL, {**WAITS[0], "id": "wait"}, tests=[{"name": "c", "expect": {"status": "success"}}])
+    found = try_case(document, document.tests[0])
+    assert isinstance(found.tried, Tried)
+    messages = [step(found.tried, id)["error"]["message"] for id in ("page", "wait")]
+    assert messages == [
+        "not allowed in a test run; give the case stubs: {page: …}",
+        "a test run waits for nobody; give it a stub (stubs: {wait: …})",
+    ]
+
+
 def test_a_stub_gives_the_outputs_and_its_inputs_are_rendered_checked_and_masked() -> None:
     found = tried(automation(CALL, LOG), stubs={"page": {"status": 200}})
     assert step(found, "after")["inputs"] == {"text": 200}
@@ -539,6 +550,15 @@ def test_test_runs_all_cases_says_what_differs_and_writes_junit(tmp_path: Path) 
     assert headrace("test", str(tmp_path), "-k", "right").exit_code == 0
 
 
+def test_a_report_that_cannot_be_written_is_told_before_the_first_case_runs(tmp_path: Path) -> None:
+    file = written(tmp_path, LOG, tests=[{"name": "c", "expect": {"status": "success"}}])
+    for junit in (tmp_path, tmp_path / "nowhere" / "junit.xml", tmp_path / ("x" * 300)):
+        done = headrace("test", file, "--junit", str(junit))
+        assert isinstance(done.exception, UsageError), done.output
+        assert f"--junit {junit}: it cannot be written" in str(done.exception)
+        assert done.stdout == ""
+
+
 def test_a_document_that_is_wrong_is_wrong_usage_with_file_line_and_column(tmp_path: Path) -> None:
     file = written(tmp_path, {"id": "x", "use": "lgo"})
     for command in (("run", file, "--event", "{}"), ("test", file)):
@@ -607,6 +627,26 @@ def test_test_knows_what_is_configured_for_the_app_and_tells_no_secret_of_it(tmp
     assert done.exit_code == 1
     assert "hunter2" not in done.output
     assert "hunter2" not in junit.read_text()
+
+
+def test_no_secret_that_a_stubbed_step_was_given_or_gives_is_told(tmp_path: Path, apps_file: Path) -> None:
+    stubbed = [
+        {"id": "page", "use": "http.request",
+         "with": {"url": f"https://example.org/{KEY}", "method": "POST", "json": KEY}},
+        {"id": "bad", "use": "http.request", "with": {"url": "https://example.org/"}},
+        {"id": "wait", "wait_for_event": {"type": "paid", "key": KEY, "timeout": "1d"}},
+        {"id": "call", "call": {"automation": "other", "fields": {"k": KEY}, "wait": True}},
+    ]  # fmt: skip
+    stubs = {"page": {"data": SECRET}, "bad": {"error": {"message": SECRET}}, "wait": {"data": SECRET}, "call": {}}
+    loop = {"id": "each", "loop": {"over": KEY}, "steps": stubbed}
+    parts = {"inputs": "x", "outputs": "x", "error": "x"}
+    case = {"name": "c", "stubs": stubs, "expect": {"steps": dict.fromkeys(("each", *stubs), parts)}}
+    directory, junit = automations(tmp_path), tmp_path / "junit.xml"
+    written(directory, loop, tests=[case])
+    done = headrace("test", str(directory), "--junit", str(junit))
+    told = done.output + junit.read_text()
+    assert told.count("***") >= 10, told
+    assert [part for part in ("hunter2", SECRET) if part in told] == []
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def run_cases(
         for case in each.automation.tests
         if named in f"{each.automation.id}: {case.name}"
     ]
+    if junit is not None:
+        _check_writable(junit)
     results: list[CaseResult] = []
     for each, case in chosen:
         result = try_case(each.automation, case, apps, settings.max_iterations)
@@ -109,6 +111,15 @@ def run_cases(
     if named and not results:
         raise UsageError(f"no test case holds {named!r}")
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_writable(junit: Path) -> None:
+    """Before the cases run, which may take long; what the file holds stays until they have."""
+    try:
+        with junit.open("ab"):
+            pass
+    except OSError as error:
+        raise UsageError(f"--junit {junit}: it cannot be written ({error.strerror})") from None
 
 
 def _told(result: CaseResult) -> Iterator[str]:

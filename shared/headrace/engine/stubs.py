@@ -82,19 +82,22 @@ def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
     return _changed(plan, change)
 
 
-def within_the_run(plan: Plan, *, allow_effects: bool) -> Plan:
+def within_the_run(plan: Plan, *, allow_effects: bool, in_case: bool = False) -> Plan:
     """The plan as a test run does it: whatever would leave the run, and has no stub, fails as `not_allowed`.
 
-    With `allow_effects` outside calls are made. Waiting for others is never possible; delays pass at once.
+    With `allow_effects` outside calls are made. Waiting for others is never possible; delays pass at once. `in_case`:
+    the run is that of a test case in a file, where a stub is written otherwise.
     """
 
     def change(step: PlannedStep) -> PlannedStep:
         if isinstance(step, PlannedDelay):
             return stub_for(step, ({},))
+        stub = f"stubs: {{{step.id}: …}}" if in_case else f"--stub {step.id}=JSON"
         if isinstance(step, PlannedWait) or (isinstance(step, PlannedCall) and step.wait):
-            return _refusal(step, f"a test run waits for nobody; give it a stub (--stub {step.id}=JSON)")
+            return _refusal(step, f"a test run waits for nobody; give it a stub ({stub})")
         if isinstance(step, PlannedAwaiting) and step.step.effect in _OUTSIDE and not allow_effects:
-            return _refusal(step, f"not allowed in a test run; give --stub {step.id}=JSON or --allow-effects")
+            way_out = f"give the case {stub}" if in_case else f"give {stub} or --allow-effects"
+            return _refusal(step, f"not allowed in a test run; {way_out}")
         return step
 
     return _changed(plan, change)

@@ -80,7 +80,8 @@ def try_automation(automation: Automation, trial: Trial, at: datetime) -> Tried 
     """
     plan = compile_plan(automation, 0)
     # First the stubs: a mistake in them is told whether the event fires or not.
-    stubbed = within_the_run(with_stubs(plan, trial.stubs), allow_effects=trial.allow_effects)
+    stubbed = with_stubs(plan, trial.stubs)
+    stubbed = within_the_run(stubbed, allow_effects=trial.allow_effects, in_case=trial.is_case)
     if trial.is_case:
         stubbed = with_all_iterations(stubbed)
     fired = fire(automation, trial.event, at)

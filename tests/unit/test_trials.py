@@ -158,6 +158,17 @@ def test_now_is_the_time_at_which_a_delay_that_parks_the_real_run_was_over() -> 
     assert step(found, "a")["outputs"] == step(found, "b")["outputs"]
 
 
+def test_delays_of_lists_at_once_pass_side_by_side() -> None:
+    def waiting(name: str, *minutes: int) -> dict[str, Any]:
+        pauses = [{"id": f"{name}{n}", "delay": {"for": f"{each}m"}} for n, each in enumerate(minutes)]
+        return {"name": name, "steps": [*pauses, {"id": name, **SEES}]}
+
+    both = {"id": "both", "parallel": [waiting("long", 10, 20), waiting("short", 10)]}
+    last = {"id": "last", "delay": {"for": "1m"}}
+    found = tried(automation(both, {"id": "behind", **SEES}, last, {"id": "end", **SEES}))
+    assert seen(found) == {"long": 30 * MINUTE, "short": 10 * MINUTE, "behind": 30 * MINUTE, "end": 31 * MINUTE}
+
+
 def test_a_stubbed_delay_moves_now_and_so_does_one_in_a_list_beside_another_once_both_are_joined() -> None:
     pause = {"id": "pause", "delay": {"until": "{{ now | add_time(hours=1) }}"}}
     lists = [{"name": "one", "steps": [pause, {"id": "inside", **SEES}]},

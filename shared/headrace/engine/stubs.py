@@ -54,15 +54,20 @@ class JumpingClock(SystemClock):
     """
 
     def __init__(self, begins: datetime | None = None) -> None:
-        self._ahead = timedelta(0) if begins is None else begins - super().now()
+        self._shift = timedelta(0) if begins is None else begins - super().now()
+        self._passed = timedelta(0)
 
     def now(self) -> datetime:
         """The wall clock's time after all jumps: aware, UTC."""
-        return super().now() + self._ahead
+        return self.after(self._passed)
 
-    def jump(self, seconds: float) -> None:
-        """`seconds` pass."""
-        self._ahead += timedelta(seconds=seconds)
+    def after(self, passed: timedelta) -> datetime:
+        """The time where delays have let `passed` pass."""
+        return super().now() + self._shift + passed
+
+    def jump(self, passed: timedelta) -> None:
+        """Delays have let `passed` pass since the beginning; what others let pass beside them is no more than that."""
+        self._passed = max(self._passed, passed)
 
 
 def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
@@ -158,7 +163,7 @@ def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, objec
         case PlannedWait():
             result["inputs"] = {"type": step.type, "key": step.key.render(run.scope)}
         case PlannedDelay():
-            until = end_of(run, step)
+            until = end_of(run, step, _time_of(run))
             result["inputs"] = {"until": until}
             _pass(run, step, until)
             return {"until": until}
@@ -167,19 +172,25 @@ def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, objec
 
 def _pass(run: Run, step: PlannedDelay, until: datetime) -> None:
     """The delay is over at once, or fails, as the real one does, once its own timeout has passed."""
-    clock = run.ports.clock
     if until >= LAST_TIME:
         told = f"it ends in the year {until.year}; a test run's clock goes up to {LAST_TIME.year}"
         raise StepError("bad_input", f"delay: {told}")
-    pause = (until - clock.now()).total_seconds()
+    pause = (until - _time_of(run)).total_seconds()
     passes = max(0.0, pause if step.timeout is None else min(pause, step.timeout))
-    if isinstance(clock, JumpingClock):
-        clock.jump(passes)
+    run.passed += timedelta(seconds=passes)
+    if isinstance(run.ports.clock, JumpingClock):
+        run.ports.clock.jump(run.passed)
     if passes > LONGEST_PAUSE_S:
         # There the real run parks, and a job written later resumes it.
-        run.go_on_at(clock.now())
+        run.go_on_at(_time_of(run))
     if passes < pause:
         raise StepTimeout(step.timeout or 0.0)
+
+
+def _time_of(run: Run) -> datetime:
+    """The time of this strand of the run: those beside it do not wait for its delays."""
+    clock = run.ports.clock
+    return clock.after(run.passed) if isinstance(clock, JumpingClock) else clock.now()
 
 
 def _refusal(step: Stubbable, message: str) -> PlannedStub:

@@ -24,7 +24,10 @@ _SHORT: Mapping[Effect, str] = {
     "none": "none", "once": "once", "at_least_once": "at least once", "at_most_once": "at most once",
 }  # fmt: skip
 
-REGENERATE = "<!-- Written by `headrace docs steps --out docs/steps` from the step's models. -->"
+MARKER = "<!-- Written by `headrace docs steps"
+"""How each page begins: by it a later run knows which files are its own."""
+
+REGENERATE = f"{MARKER} --out docs/steps` from the step's models. -->"
 
 
 _HEAD = """# Steps

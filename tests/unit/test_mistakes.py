@@ -73,7 +73,10 @@ DOCUMENTS = [
      "6:8: rate.key: another key than concurrency.key; jobs are ordered and limited by one key"),
     (f"{HEAD}{REST}fields: {{n: text}}",
      "5:1: fields: these are the inputs of a manual trigger; this automation has another"),
-    (f"{HEAD}{REST}tests: [{{}}]", "5:9: tests.0.name: must be given"),
+    (f"{HEAD}{REST}tests: [{{expect: {{status: error}}}}]", "5:9: tests.0.name: must be given"),
+    (f"{HEAD}{REST}tests: [{{name: x, expect: {{}}}}]",
+     "5:19: tests.0.expect: nothing is expected, so the case always passes; name `status`, `steps`, `collected` or "
+     "`error`, or say `fires: false`"),
     (f"{HEAD}{REST}tests: [{{name: x, expect: {{fire: 1}}}}]",
      "5:28: tests.0.expect.fire: unknown name; did you mean `fires`?"),
     (f"name: A b\napp: x\ntrigger: {{type: manual}}\n{REST}", f"1:1: name: {A_NAME}"),
@@ -257,7 +260,7 @@ steps:
   - {id: k, collect: ["{{ nope }}", {x: "{{ nope }}"}, 18446744073709551616]}
   - {id: l, colect: 1, when: "{{ nope }}"}
   - {id: m, delay: 5s, when: {all: [{field: nope.x, op: eq, value: 1}]}, timeout: soon}
-tests: [{}]
+tests: [{expect: {fires: false}}]
 """
 PLACES = [
     "1:1: name", "3:34: trigger.when", "4:1: ordering_key", "5:1: timeout",

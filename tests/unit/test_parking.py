@@ -1,5 +1,6 @@
 """A run that waits for long holds no worker: it leaves, and goes on where it was."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from resuming import AT, JOB, World, run_to_its_end
+from resuming import AT, JOB, World, execute, run_to_its_end
 from test_resume import plan_of
 
 from headrace.contracts.jobs import next_attempt, read_job
@@ -47,6 +48,15 @@ def test_what_was_done_before_is_not_done_again_and_the_delay_ends_when_it_first
     assert [each.record["status"] for each in course.outcomes] == ["waiting", "success"]
     assert len(world.requests) == 2
     assert course.last.record["steps"][1]["outputs"] == {"success": True, "until": AT + timedelta(minutes=10)}
+
+
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-05:00", "{{ now | add_time(days=367) }}"])
+def test_a_delay_until_beyond_a_year_fails_and_the_run_goes_on(until: str) -> None:
+    outcome = asyncio.run(execute(World(), plan_of([{"id": "pause", "delay": {"until": until}}, TELL])))
+    assert [each["status"] for each in outcome.record["steps"]][:2] == ["error", "success"]
+    error = outcome.record["error"]
+    assert error is not None
+    assert (error["type"], error["message"][:37]) == ("bad_input", "delay.until: more than 366 days ahead")
 
 
 def test_whoever_resumes_the_run_finds_its_job_in_the_journal() -> None:

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 import yaml
 from pydantic import Field
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
+from headrace.cli.output import UsageError
 from headrace.contracts.automation import Retry, parse_automation
 from headrace.engine.steps import OURS
 from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform
@@ -26,11 +27,35 @@ def test_the_pages_are_what_the_steps_are() -> None:
     assert written == pages(OURS), "write them anew: .venv/bin/headrace docs steps --out docs/steps"
 
 
+def write_into(folder: Path) -> Result:
+    return CliRunner().invoke(app, ["docs", "steps", "--out", str(folder)])
+
+
 def test_the_command_writes_them_and_removes_those_of_steps_that_are_no_more(tmp_path: Path) -> None:
-    (tmp_path / "gone.step.md").write_text("old")
-    done = CliRunner().invoke(app, ["docs", "steps", "--out", str(tmp_path)])
-    assert done.exit_code == 0
+    (tmp_path / "gone.step.md").write_text(page(Do()))
+    (tmp_path / "log.md").write_text(page(Do()))
+    assert write_into(tmp_path).exit_code == 0
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == pages(OURS)
+
+
+def test_the_command_leaves_others_files_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_bytes(b"mine \xff")
+    (tmp_path / "empty.md").touch()
+    (tmp_path / "folder.md").mkdir()
+    assert write_into(tmp_path).exit_code == 0
+    assert (tmp_path / "notes.md").read_bytes() == b"mine \xff"
+    assert {file.name for file in tmp_path.iterdir()} == {"notes.md", "empty.md", "folder.md", *pages(OURS)}
+
+
+@pytest.mark.parametrize("name", ["README.md", "log.md"])
+def test_where_a_page_would_overwrite_another_s_file_nothing_is_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# Mine")
+    (tmp_path / "gone.step.md").write_text(page(Do()))
+    done = write_into(tmp_path)
+    assert isinstance(done.exception, UsageError)
+    assert f"{name} would be overwritten" in str(done.exception)
+    assert {file.name for file in tmp_path.iterdir()} == {name, "gone.step.md"}
+    assert (tmp_path / name).read_text() == "# Mine"
 
 
 PAGES = sorted(file for file in FOLDER.glob("*.md") if file.name != "README.md")

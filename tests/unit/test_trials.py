@@ -11,9 +11,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
-from headrace.contracts.automation import Automation, parse_automation
+from headrace.cli.output import UsageError
+from headrace.contracts.automation import Automation, DocumentError, parse_automation
 from headrace.documents import check
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.settings import SettingsError
 from headrace.trials import BadTrialEvent, NotFired, Trial, Tried, try_automation, try_case
 
@@ -51,6 +52,17 @@ def test_an_outside_call_without_a_stub_is_refused_and_the_way_out_is_named() ->
     assert (found.record["status"], step(found, "after")["status"]) == ("error", "success")
 
 
+def test_a_test_case_is_told_of_the_way_out_that_it_has() -> None:
+    document = automation(CALL, {**WAITS[0], "id": "wait"}, tests=[{"name": "c", "expect": {"status": "success"}}])
+    found = try_case(document, document.tests[0])
+    assert isinstance(found.tried, Tried)
+    messages = [step(found.tried, id)["error"]["message"] for id in ("page", "wait")]
+    assert messages == [
+        "not allowed in a test run; give the case stubs: {page: …}",
+        "a test run waits for nobody; give it a stub (stubs: {wait: …})",
+    ]
+
+
 def test_a_stub_gives_the_outputs_and_its_inputs_are_rendered_checked_and_masked() -> None:
     found = tried(automation(CALL, LOG), stubs={"page": {"status": 200}})
     assert step(found, "after")["inputs"] == {"text": 200}
@@ -81,18 +93,31 @@ def test_a_list_of_stubs_is_one_for_each_iteration_and_the_last_repeats() -> Non
     ("stubs", "told"),
     [
         ({"pge": {}}, "stub 'pge': no step has this id; did you mean `page`?"),
-        ({"zzz": {}}, "stubs can be given for page, after"),
+        ({"zzz": {}}, "stubs can be given for page, after, wait, call, pause"),
         ({"way": {}}, "a step of kind `branch` decides where the run goes"),
         ({"page": 200}, "expected an object of outputs"),
         ({"page": []}, "expected an object of outputs"),
         ({"page": {"error": "boom"}}, "its error is an object of type, message and retryable"),
         ({"page": {"error": {"tpye": "x"}}}, "an error has type, message and retryable, not tpye"),
+        ({"page": {"error": None}}, "its error is an object of type, message and retryable"),
+        ({"page": {"sttaus": 200}}, "`http.request` has no output 'sttaus'; did you mean `status`?"),
+        ({"page": {"error": {}, "rows": []}}, "has no output 'rows'; its outputs are data, headers, status, truncated"),
+        ({"page": [{"status": 200}, {"status": 500}]}, "the step is in none; give one object"),
+        ({"page": {"success": False}}, "`success` can only be true"),
+        ({"wait": {"status": "success"}}, "`wait_for_event` has no output 'status'; its outputs are data, event"),
+        ({"call": {"status": "success"}}, "`call` has no output 'status'; its outputs are automation, run_id"),
+        ({"pause": {"til": "x"}}, "`delay` has no output 'til'; did you mean `until`?"),
     ],
 )
 def test_a_stub_that_cannot_be_meant_is_refused_even_where_the_event_does_not_fire(stubs: Any, told: str) -> None:
     way = {"id": "way", "branch": [{"name": "all", "else": True, "steps": [LOG]}]}
+    others = [
+        {**WAITS[0], "id": "wait"},
+        {"id": "call", "call": {"automation": "b"}},
+        {"id": "pause", "delay": {"for": 1}},
+    ]
     with pytest.raises(StubError) as error:
-        try_automation(automation(CALL, way), Trial({"type": "other"}, stubs), AT)
+        try_automation(automation(CALL, way, *others), Trial({"type": "other"}, stubs), AT)
     assert told in str(error.value)
 
 
@@ -105,6 +130,70 @@ def test_a_delay_passes_at_once_and_the_clock_is_then_as_far_ahead() -> None:
     assert datetime.fromisoformat(step(found, "p1")["outputs"]["until"]) - AT >= timedelta(days=4)
 
 
+SEES = {"use": "log", "with": {"text": "{{ now }}"}}
+
+
+def seen(found: Tried) -> dict[str, timedelta]:
+    """How long after the event each `now` was, to the minute: the clock also goes while a test runs."""
+    texts = {each["id"]: each["outputs"]["text"] for each in leaves(found.record["steps"]) if each["use"] == "log"}
+    return {id: round((datetime.fromisoformat(text) - AT) / MINUTE) * MINUTE for id, text in texts.items()}
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def leaves(steps: Any) -> Any:
+    return [leaf for each in steps for leaf in (leaves(each["children"]) if "children" in each else [each])]
+
+
+def test_now_is_the_time_at_which_a_delay_that_parks_the_real_run_was_over() -> None:
+    long, short = {"delay": {"for": "10m"}}, {"delay": {"for": "5s"}}
+    found = tried(
+        automation({"id": "p1", **long}, {"id": "a", **SEES}, {"id": "p2", **short}, {"id": "b", **SEES},
+                   {"id": "p3", **long, "timeout": "1m"}, {"id": "c", **SEES})
+    )  # fmt: skip
+    assert seen(found) == {"a": 10 * MINUTE, "b": 10 * MINUTE, "c": 11 * MINUTE}
+    assert (step(found, "p3")["status"], step(found, "p3")["error"]["type"]) == ("timed_out", "timeout")
+    # A short one holds its worker: `now` is then exactly what it was.
+    assert step(found, "a")["outputs"] == step(found, "b")["outputs"]
+
+
+def test_delays_of_lists_at_once_pass_side_by_side() -> None:
+    def waiting(name: str, *minutes: int) -> dict[str, Any]:
+        pauses = [{"id": f"{name}{n}", "delay": {"for": f"{each}m"}} for n, each in enumerate(minutes)]
+        return {"name": name, "steps": [*pauses, {"id": name, **SEES}]}
+
+    both = {"id": "both", "parallel": [waiting("long", 10, 20), waiting("short", 10)]}
+    last = {"id": "last", "delay": {"for": "1m"}}
+    found = tried(automation(both, {"id": "behind", **SEES}, last, {"id": "end", **SEES}))
+    assert seen(found) == {"long": 30 * MINUTE, "short": 10 * MINUTE, "behind": 30 * MINUTE, "end": 31 * MINUTE}
+
+
+def test_a_stubbed_delay_moves_now_and_so_does_one_in_a_list_beside_another_once_both_are_joined() -> None:
+    pause = {"id": "pause", "delay": {"until": "{{ now | add_time(hours=1) }}"}}
+    lists = [{"name": "one", "steps": [pause, {"id": "inside", **SEES}]},
+             {"name": "two", "steps": [{"id": "beside", **SEES}]}]  # fmt: skip
+    found = tried(automation({"id": "both", "parallel": lists}, {"id": "behind", **SEES}), stubs={"pause": {}})
+    assert seen(found) == {"inside": 60 * MINUTE, "beside": 0 * MINUTE, "behind": 60 * MINUTE}
+
+
+def test_a_delay_that_ends_beyond_the_clock_of_test_runs_fails_in_words() -> None:
+    pauses = [{"id": f"p{n}", "delay": {"for": "30d"}} for n in range(3)]
+    found = tried(automation(*pauses, LOG), {"time": "8999-11-15T00:00:00Z"})
+    assert [each["status"] for each in found.record["steps"]] == ["success", "error", "error", "success"]
+    assert step(found, "p1")["error"]["message"] == (
+        "delay: it ends in the year 9000; a test run's clock goes up to 9000"
+    )
+    far = tried(automation({"id": "far", "delay": {"until": "9999-12-31"}}, pauses[0]))
+    assert step(far, "far")["error"]["message"].startswith("delay.until: more than 366 days ahead")
+
+
+def test_a_delay_may_be_until_a_year_ahead_or_a_time_that_is_long_past() -> None:
+    year = {"id": "year", "delay": {"until": "{{ now | add_time(days=365) }}"}}
+    past = {"id": "past", "delay": {"until": "0001-01-01T00:00:00+05:00"}}
+    assert tried(automation(year, past, LOG)).record["status"] == "success"
+
+
 WAITS = [
     {"id": "page", "wait_for_event": {"type": "paid", "key": "{{ run.id }}", "timeout": "1d"}},
     {"id": "page", "call": {"automation": "other", "wait": True}},
@@ -115,7 +204,16 @@ WAITS = [
 def test_whoever_waits_for_others_needs_a_stub_even_if_effects_are_allowed(waiting: dict[str, Any]) -> None:
     found = tried(automation(waiting), allow_effects=True)
     assert step(found, "page")["error"]["message"] == "a test run waits for nobody; give it a stub (--stub page=JSON)"
-    assert step(tried(automation(waiting, LOG), stubs={"page": {"status": 7}}), "after")["inputs"] == {"text": 7}
+    output = "status" if "call" in waiting else "data"
+    sees = {"id": "after", "use": "log", "with": {"text": f"{{{{ steps.page.{output} }}}}"}}
+    assert step(tried(automation(waiting, sees), stubs={"page": {output: 7}}), "after")["inputs"] == {"text": 7}
+
+
+def test_a_stubbed_failure_has_the_outputs_that_are_given_beside_it() -> None:
+    error = {"type": "http_status", "message": "it was 404"}
+    found = tried(automation(CALL, LOG), stubs={"page": {"error": error, "status": 404}})
+    assert step(found, "after")["inputs"] == {"text": 404}
+    assert step(found, "page")["outputs"]["success"] is False
 
 
 def test_rows_are_kept_once_per_id_and_events_are_only_listed() -> None:
@@ -196,7 +294,10 @@ BAD = [
     (ROW, {"row": 1}, "after"),
     (EVENT, [1], "the event is an object"),
     (EVENT, {"time": "soon"}, "no time"),
-]
+    *((EVENT, {"time": time}, "not between the years 1970 and 9000")
+      for time in ("0001-01-01T00:00:00+05:00", "1969-12-31T23:59:59Z", "9000-01-01T00:00:00Z",
+                   "9999-12-31T23:59:59-05:00")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("trigger", "event", "told"), BAD)
@@ -207,7 +308,7 @@ def test_an_event_of_another_form_is_refused_in_words(trigger: Any, event: Any, 
 
 
 NESTED = {
-    "id": "outer", "loop": {"over": [1, 2]},
+    "id": "outer", "loop": {"over": [1, 2], "max": 8},
     "steps": [{"id": "inner", "loop": {"over": "{{ [item * 10, item * 10 + 1] }}"},
                "steps": [{"id": "leg", "use": "log", "with": {"text": "{{ item }}"}}]}],
 }  # fmt: skip
@@ -215,8 +316,10 @@ WAY = {"id": "way", "branch": [{"name": "left", "when": "{{ trigger.data.left }}
                                {"name": "right", "else": True, "steps": [LOG]}]}  # fmt: skip
 OUT = {"id": "out", "collect": {"n": 1, "list": [1, 2]}}
 EXPECTED = [
-    {},
+    {"fires": True},
     {"status": "success"},
+    {"error": None},
+    {"steps": {"after": {}, "way": {"error": None}, "leg[7.7]": None}},
     {"steps": {"way": {"branch": "right"}, "after": {"status": "success"}, "page": None}},
     {
         "steps": {
@@ -230,11 +333,23 @@ EXPECTED = [
 UNEXPECTED = [
     ({"status": "error"}, ["status: expected error, found success"]),
     ({"error": "http_status"}, ["error: expected http_status, found no error"]),
+    *(({"steps": {f"{id}[{at}]": None}},
+       [f"steps.{id}[{at}]: expected the number of an iteration for each loop, found {told}"])
+      for id, at, told in (
+          ("after", "0", "1 given, where 0 loops are around the step"),
+          ("outer", "0", "1 given, where 0 loops are around the step"),
+          ("leg", "0", "1 given, where 2 loops are around the step"),
+          ("inner", "0.0", "2 given, where 1 loops are around the step"),
+          ("leg", "0.200", "200, where the loop does at most 200 items, from 0 to 199"),
+          ("leg", "8.0", "8, where the loop does at most 8 items, from 0 to 7"),
+      )),
     ({"steps": {"wya": {}}},
      ["steps.wya: expected a step's id, such as leg or leg[2], found no step of this id; did you mean way?"]),
+    ({"steps": {"leg[0.01]": None}},
+     ["steps.leg[0.01]: expected a step's id, such as leg or leg[2], found no step of this id; did you mean leg?"]),
     ({"steps": {"after": None}}, ["steps.after: expected not to be done, found done: success"]),
     ({"steps": {"page": {"status": "success"}}},
-     ['steps.page: expected {"status":"success"}, found not done (or its loop keeps fewer iterations)']),
+     ['steps.page: expected {"status":"success"}, found not done']),
     ({"steps": {"way": {"branch": "left"}}}, ['steps.way.branch: expected "left", found "right"']),
     ({"steps": {"leg": {"outputs": {"text": "10"}}}},
      [f'steps.leg[{at}].outputs.text: expected "10", found "{n}"'
@@ -263,18 +378,72 @@ def test_each_thing_that_is_not_as_expected_is_told_with_both_sides(expect: Any,
     assert differences(expect) == told
 
 
+@pytest.mark.parametrize("keep", [{}, {"keep": 0}, {"keep": 2}])
+def test_a_case_sees_every_iteration_whatever_the_record_would_keep(keep: dict[str, int]) -> None:
+    loop = {"id": "each", "loop": {"over": "{{ range(30) }}", **keep}, "steps": [SEES | {"id": "leg"}]}
+    inside = {"name": "all", "else": True, "steps": [{"id": "outer", "loop": {"over": [1, 2]}, "steps": [loop]}]}
+    cases = [{"name": "c", "expect": {"steps": {name: {"outputs": {"text": "x"}}}}} for name in ("leg", "leg[0.0]")]
+    document = automation({"id": "way", "branch": [inside]}, tests=cases)
+    found = [try_case(document, case).differences for case in document.tests]
+    assert [len(each) for each in found] == [60, 1]
+    assert found[0][0].what == "steps.leg[0.0].outputs.text"
+
+
+def test_a_case_compares_large_values_whole_and_a_record_of_any_size() -> None:
+    large = "{{ 'ab' * 40_000 }}"
+    line = {"id": "line", "use": "log", "with": {"text": large + "{{ item }}"}}
+    loop = {"id": "each", "loop": {"over": "{{ range(20) }}"}, "steps": [line]}
+    steps = {f"line[{at}]": {"inputs": {"text": f"{'ab' * 40_000}{number}"}} for at, number in ((19, 19), (3, 4))}
+    case = {"name": "c", "expect": {"status": "success", "collected": "ab" * 40_000, "steps": steps}}
+    document = automation(loop, {"id": "answer", "collect": large}, tests=[case])
+    (difference,) = try_case(document, document.tests[0]).differences
+    assert difference.what == "steps.line[3].inputs.text"
+
+
 def test_a_case_may_expect_that_the_event_makes_no_run_but_not_that_a_template_fails() -> None:
     assert differences({"fires": False}, {"type": "other"}) == []
     assert "none: the event's type is other" in differences({"status": "success"}, {"type": "other"})[0]
     broken = automation(
         LOG, trigger={**EVENT, "when": "{{ 1 / 0 }}"}, tests=[{"name": "c", "expect": {"fires": False}}]
     )
-    assert len(try_case(broken, broken.tests[0]).differences) == 1
+    (difference,) = try_case(broken, broken.tests[0]).differences
+    assert str(difference).startswith("the trigger: expected that it does not fire, found that nobody can say: ")
+
+
+def test_a_case_that_expects_no_error_fails_with_the_run_s_first() -> None:
+    case = {"name": "c", "event": {"data": {"left": True}}, "expect": {"error": None}}
+    document = automation(WAY, tests=[case])
+    assert [str(each) for each in try_case(document, document.tests[0]).differences] == [
+        "error: expected no error, found not_allowed"
+    ]
+
+
+POINTLESS = [
+    ({}, "tests.0: nothing is expected, so the case always passes"),
+    ({"expect": {}}, "tests.0.expect: nothing is expected, so the case always passes"),
+    ({"expect": {"steps": {}}}, "tests.0.expect: nothing is expected, so the case always passes"),
+    ({"expect": {"status": None}}, "tests.0.expect.status: every run ends with a status"),
+    ({"expect": {"fires": False, "status": "success", "error": None}},
+     "tests.0.expect: without a run (`fires: false`) there is no status and no error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "told"), POINTLESS)
+def test_a_case_that_cannot_fail_or_cannot_pass_is_refused_when_the_file_is_read(case: Any, told: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        automation(LOG, tests=[{"name": "c", **case}])
+    assert str(error.value).startswith(told)
+
+
+def test_what_was_saved_with_a_case_that_cannot_fail_stays_readable() -> None:
+    saved = automation(LOG, tests=[{"name": "c", "expect": {"fires": True}}]).model_dump(mode="json", by_alias=True)
+    saved["tests"][0]["expect"] = {}
+    assert Automation.model_validate(saved).tests[0].expect.status is None
 
 
 def test_a_case_that_cannot_be_tried_fails_in_words() -> None:
-    assert "did you mean `page`?" in differences({}, stubs={"pgae": {}})[0]
-    assert "did you mean `data`?" in differences({}, {"dta": 1})[0]
+    assert "did you mean `page`?" in differences({"fires": True}, stubs={"pgae": {}})[0]
+    assert "did you mean `data`?" in differences({"fires": True}, {"dta": 1})[0]
 
 
 def headrace(*arguments: str, stdin: str = "") -> Result:
@@ -316,6 +485,62 @@ def test_run_as_json_is_the_run_record_and_the_rest(tmp_path: Path) -> None:
     assert (other["fired"], "order.placed" in other["reason"]) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("", "it is empty"),
+        ("nowhere.json", "--event nowhere.json: no such file"),
+        ("x" * 300, f"--event {'x' * 100}…: no file that can be read"),
+        (".", "--event .: a directory"),
+        ("latin1.json", "--event latin1.json: not UTF-8 (byte 10)"),
+        ("[1", "--event: not JSON"),
+        ('{"data": {"a": 1, "b": 2, "\\u0061": 3}}', "--event: the name 'a' is in one object twice"),
+        (f'{{"data": {"[" * 1000}{"]" * 1000}}}', "--event: its arrays and objects are nested too deeply"),
+        ('{"time": "0001-01-01T00:00:00+05:00"}', "not between the years 1970 and 9000"),
+    ],
+)
+def test_what_is_no_event_is_wrong_usage_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin1.json").write_bytes(b'{"data": "\xfc"}')
+    done = headrace("run", written(tmp_path, LOG), "--event", given)
+    assert isinstance(done.exception, UsageError), done.output
+    assert told in str(done.exception)
+
+
+def test_an_event_on_standard_input_that_is_not_utf_8_is_wrong_usage(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ("run", written(tmp_path, LOG), "--event", "-"), input=b'{"data": "\xfc"}')
+    assert "--event -: not UTF-8" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("stubs", "told"),
+    [
+        (("page",), "expected step=JSON"),
+        (("page={",), "--stub page: not JSON"),
+        (('page={"status": 200}', 'page={"status": 500}'), "--stub page is given twice"),
+        (('page={"status": 200, "status": 500}',), "--stub page: the name 'status' is in one object twice"),
+    ],
+)
+def test_stubs_of_which_one_would_be_lost_are_wrong_usage(tmp_path: Path, stubs: tuple[str, ...], told: str) -> None:
+    options = [part for stub in stubs for part in ("--stub", stub)]
+    done = headrace("run", written(tmp_path, CALL), "--event", "{}", *options)
+    assert isinstance(done.exception, UsageError), done.output
+    assert told in str(done.exception)
+
+
+def test_a_bad_time_fails_its_case_and_the_others_are_tried(tmp_path: Path) -> None:
+    cases = [
+        {"name": str(number), "event": {"time": time}, "expect": {"status": "success"}}
+        for number, time in enumerate(["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "2013-01-01"])
+    ]
+    done = headrace("test", written(tmp_path, LOG, tests=cases))
+    assert done.exit_code == 1
+    assert "not between the years 1970 and 9000" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 passed, 2 failed"
+
+
 def test_values_that_a_terminal_would_obey_are_shown_harmless(tmp_path: Path) -> None:
     file = written(tmp_path, {"id": "x", "use": "log", "with": {"text": "{{ trigger.data }}"}})
     done = headrace("run", file, "--event", '{"data": "\\u001b[2Jgone\\nand"}')
@@ -345,6 +570,15 @@ def test_test_runs_all_cases_says_what_differs_and_writes_junit(tmp_path: Path) 
     failures = [case.find("failure") is not None for case in root.iter("testcase")]
     assert failures == [False, True]
     assert headrace("test", str(tmp_path), "-k", "right").exit_code == 0
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_first_case_runs(tmp_path: Path) -> None:
+    file = written(tmp_path, LOG, tests=[{"name": "c", "expect": {"status": "success"}}])
+    for junit in (tmp_path, tmp_path / "nowhere" / "junit.xml", tmp_path / ("x" * 300)):
+        done = headrace("test", file, "--junit", str(junit))
+        assert isinstance(done.exception, UsageError), done.output
+        assert f"--junit {junit}: it cannot be written" in str(done.exception)
+        assert done.stdout == ""
 
 
 def test_a_document_that_is_wrong_is_wrong_usage_with_file_line_and_column(tmp_path: Path) -> None:
@@ -417,6 +651,26 @@ def test_test_knows_what_is_configured_for_the_app_and_tells_no_secret_of_it(tmp
     assert "hunter2" not in junit.read_text()
 
 
+def test_no_secret_that_a_stubbed_step_was_given_or_gives_is_told(tmp_path: Path, apps_file: Path) -> None:
+    stubbed = [
+        {"id": "page", "use": "http.request",
+         "with": {"url": f"https://example.org/{KEY}", "method": "POST", "json": KEY}},
+        {"id": "bad", "use": "http.request", "with": {"url": "https://example.org/"}},
+        {"id": "wait", "wait_for_event": {"type": "paid", "key": KEY, "timeout": "1d"}},
+        {"id": "call", "call": {"automation": "other", "fields": {"k": KEY}, "wait": True}},
+    ]  # fmt: skip
+    stubs = {"page": {"data": SECRET}, "bad": {"error": {"message": SECRET}}, "wait": {"data": SECRET}, "call": {}}
+    loop = {"id": "each", "loop": {"over": KEY}, "steps": stubbed}
+    parts = {"inputs": "x", "outputs": "x", "error": "x"}
+    case = {"name": "c", "stubs": stubs, "expect": {"steps": dict.fromkeys(("each", *stubs), parts)}}
+    directory, junit = automations(tmp_path), tmp_path / "junit.xml"
+    written(directory, loop, tests=[case])
+    done = headrace("test", str(directory), "--junit", str(junit))
+    told = done.output + junit.read_text()
+    assert told.count("***") >= 10, told
+    assert [part for part in ("hunter2", SECRET) if part in told] == []
+
+
 @pytest.mark.parametrize(
     ("use", "inputs"),
     [
@@ -432,7 +686,7 @@ def test_a_connection_is_not_reached_without_leave_though_it_only_reads(
     file = written(automations(tmp_path), {"id": "ask", "use": use, "with": {"connection": "db", **inputs}})
     done = headrace("run", file, "--event", "{}")
     assert "error not_allowed: not allowed in a test run; give --stub ask=JSON or --allow-effects" in done.stdout
-    stubbed = headrace("run", file, "--event", "{}", "--stub", 'ask={"rows": []}')
+    stubbed = headrace("run", file, "--event", "{}", "--stub", "ask={}")
     assert (stubbed.exit_code, not list(tmp_path.rglob("nowhere.db"))) == (0, True), stubbed.output
 
 

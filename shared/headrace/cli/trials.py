@@ -1,6 +1,5 @@
 """`run`, `test`: automations tried on this machine, without Kafka and MongoDB."""
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,11 @@ import typer
 from headrace.apps import load_apps
 from headrace.cli.output import Failed, UsageError, one_line, print_json, print_located
 from headrace.cli.timeline import not_fired, timeline
+from headrace.cli.trial_input import read_event, read_stubs
 from headrace.contracts.automation import DocumentError
 from headrace.documents import Loaded, WrongFiles, load
 from headrace.engine import StepCrashed
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.settings import load_settings
 from headrace.trials import (
     BadTrialEvent,
@@ -51,8 +51,8 @@ def run(
     loaded = _only(_loaded([file]), file)
     settings = load_settings()
     trial = Trial(
-        _event(event),
-        _stubs(stub or []),
+        read_event(event),
+        read_stubs(stub or []),
         allow_effects,
         allow_effects and settings.allow_private_hosts,
         load_apps(settings),
@@ -94,6 +94,8 @@ def run_cases(
         for case in each.automation.tests
         if named in f"{each.automation.id}: {case.name}"
     ]
+    if junit is not None:
+        _check_writable(junit)
     results: list[CaseResult] = []
     for each, case in chosen:
         result = try_case(each.automation, case, apps, settings.max_iterations)
@@ -109,6 +111,15 @@ def run_cases(
     if named and not results:
         raise UsageError(f"no test case holds {named!r}")
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_writable(junit: Path) -> None:
+    """Before the cases run, which may take long; what the file holds stays until they have."""
+    try:
+        with junit.open("ab"):
+            pass
+    except OSError as error:
+        raise UsageError(f"--junit {junit}: it cannot be written ({error.strerror})") from None
 
 
 def _told(result: CaseResult) -> Iterator[str]:
@@ -134,34 +145,6 @@ def _only(loaded: list[Loaded], file: Path) -> Loaded:
         names = ", ".join(each.automation.name for each in loaded)
         raise UsageError(f"{file} holds {len(loaded)} automations ({names}); `run` runs one")
     return loaded[0]
-
-
-def _event(given: str) -> object:
-    text = given
-    if given == "-":
-        text = sys.stdin.read()
-    elif not given.lstrip().startswith(("{", "[", '"')):
-        file = Path(given)
-        if not file.is_file():
-            raise UsageError(f"--event {given}: no such file; inline JSON begins with {{")
-        text = file.read_text()
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"--event: not JSON ({error})") from None
-
-
-def _stubs(given: list[str]) -> dict[str, object]:
-    stubs: dict[str, object] = {}
-    for each in given:
-        id, equals, text = each.partition("=")
-        if not equals:
-            raise UsageError(f"--stub {id}: expected step=JSON")
-        try:
-            stubs[id] = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise UsageError(f"--stub {id}: not JSON ({error})") from None
-    return stubs
 
 
 def _as_json(loaded: Loaded, tried: Tried | NotFired) -> dict[str, object]:

@@ -15,6 +15,7 @@ from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.journal import Noted
 from headrace.engine.plain import dumps
 from headrace.engine.plan import (
+    FURTHEST_DAYS,
     LONGEST_PAUSE_S,
     PlannedAwaiting,
     PlannedCall,
@@ -133,7 +134,7 @@ async def do_delay(
     """Lets a short time pass, or what is left of a longer one; for that the run parks."""
     clock = run.ports.clock
     if noted is None:
-        until, gives_up_at = end_of(run, step), None
+        until, gives_up_at = end_of(run, step, clock.now()), None
         if step.timeout is not None and clock.now() + timedelta(seconds=step.timeout) < until:
             gives_up_at = clock.now() + timedelta(seconds=step.timeout)
     else:
@@ -167,15 +168,20 @@ async def do_delay(
     return None
 
 
-def end_of(run: Run, step: PlannedDelay) -> datetime:
-    """When the delay is over; raises StepError `bad_input`."""
+def end_of(run: Run, step: PlannedDelay, now: datetime) -> datetime:
+    """When a delay is over that begins `now`; raises StepError `bad_input`."""
     if step.seconds is not None:
         try:
             length = delay_seconds(step.seconds.render(run.scope))
         except ValueError as error:
             raise StepError("bad_input", f"delay.for: {error}") from None
-        return run.ports.clock.now() + timedelta(seconds=length)
+        return now + timedelta(seconds=length)
     until = None if step.until is None else to_time(step.until.render(run.scope))
     if until is None:
         raise StepError("bad_input", "delay.until: expected a time such as 2013-01-31T10:00:00Z")
+    if until - now > timedelta(days=FURTHEST_DAYS):
+        told = (
+            f"delay.until: more than {FURTHEST_DAYS} days ahead; where a run is to go on later, let a trigger start one"
+        )
+        raise StepError("bad_input", told)
     return until

@@ -239,6 +239,10 @@ PlannedStep: TypeAlias = (
 LONGEST_WAIT_S = 7 * 86_400.0
 """The retention of `headrace.waits`: a longer wait could miss the event that ends it."""
 
+FURTHEST_DAYS = 366
+"""How far ahead a delay's `until` may be: a year, as of a renewal. What is further is as a rule a stand-in for "never"
+(9999-12-31), and its run would keep its timer and its journal for good."""
+
 LONGEST_PAUSE_S = 5.0
 """A longer delay parks the run: a worker is not held for it, and it outlives the worker."""
 

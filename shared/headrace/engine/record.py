@@ -104,14 +104,26 @@ def encode_record(record: RunRecord) -> bytes:
     A value that is cut is replaced by `{"_cut": true, "bytes": its size as JSON, "start": its first characters}`. The
     record itself stays as it is.
     """
+    record, encoded = _plain_and_encoded(record)
+    # A record this small holds no larger value: the common case needs no look at its parts.
+    return encoded if len(encoded) <= limits.STORED_VALUE else _bounded(record)
+
+
+def encode_whole_record(record: RunRecord) -> bytes:
+    """The same with every value and result whole: for who looks at it here and now, and stores it nowhere."""
+    return _plain_and_encoded(record)[1]
+
+
+def _plain_and_encoded(record: RunRecord) -> tuple[RunRecord, bytes]:
     try:
         encoded = orjson.dumps(record, option=BOUNDED_NUMBERS)
     except (orjson.JSONEncodeError, RecursionError):
-        return _bounded(_plain(record))
-    if _looks_refusable(encoded) and _is_refusable(record, 0):
-        return _bounded(_plain(record))
-    # A record this small holds no larger value: the common case needs no look at its parts.
-    return encoded if len(encoded) <= limits.STORED_VALUE else _bounded(record)
+        pass
+    else:
+        if not (_looks_refusable(encoded) and _is_refusable(record, 0)):
+            return record, encoded
+    plain = _plain(record)
+    return plain, dumps(plain)
 
 
 def _looks_refusable(encoded: bytes) -> bool:

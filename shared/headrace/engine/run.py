@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, cast
 
 from headrace.contracts.cloudevents import Location
@@ -20,6 +20,8 @@ from headrace.engine.ports import Ports
 from headrace.engine.publications import Publication
 from headrace.engine.rows import OutcomeT, RowEffect
 from headrace.language import Scope
+
+NO_TIME = timedelta(0)
 
 NOTHING: Mapping[str, object] = {}
 """`user`: a known root that is empty until the issue that fills it."""
@@ -78,6 +80,7 @@ class Run:
         "now",
         "only_recorded",
         "parked",
+        "passed",
         "ports",
         "publications",
         "result",
@@ -130,6 +133,8 @@ class Run:
         """The failure that is worth another try later, where the run waits for that."""
         self.parked: Park | None = None
         """What the run waits for, while the ending `parked` is on its way there."""
+        self.passed = NO_TIME
+        """What the delays of a test run, which pass at once, have let pass: strands wait side by side."""
         self.end_status: RunStatus | None = None
         """What a `stop` step says."""
         self.has_collected = False
@@ -221,6 +226,11 @@ class Run:
         self.failures.append(Failure(error, key))
         self._roots["_error"] = True
 
+    def go_on_at(self, time: datetime) -> None:
+        """Templates see `time` as `now` from here on, as if a job written then had resumed the run."""
+        self.now = self.scope.now = time
+        self._roots["now"] = time
+
     def park(self, wish: Park) -> None:
         """A step waits; the run goes on at the first of all moments, or with the first of all events."""
         known = self.parked
@@ -307,6 +317,9 @@ class Run:
         if twin.failures:
             self.failures.extend(twin.failures)
             self._roots["_error"] = True
+        if twin.passed > self.passed:
+            self.passed = twin.passed
+            self.go_on_at(max(self.now, twin.now))
         self.gave_up_on = self.gave_up_on or twin.gave_up_on
         if twin.parked is not None:
             self.park(twin.parked)

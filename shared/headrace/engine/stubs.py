@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import cast
 
+from headrace.contracts import limits
 from headrace.contracts.runs import StepResult
 from headrace.engine.endings import finished
-from headrace.engine.errors import StepError
+from headrace.engine.errors import StepError, StepTimeout
 from headrace.engine.leaves import end_of
 from headrace.engine.plan import (
+    LONGEST_PAUSE_S,
     STUBBABLE,
     Plan,
     PlannedAwaiting,
@@ -30,6 +32,7 @@ from headrace.engine.plan import (
 )
 from headrace.engine.ports import SystemClock
 from headrace.engine.run import Run
+from headrace.engine.stub_answers import StubError, answers_of
 
 NOT_ALLOWED = "not_allowed"
 """The type of the error of a step that a test run does not do."""
@@ -40,8 +43,8 @@ _OUTSIDE = ("at_least_once", "at_most_once")
 leaves the run, too."""
 
 
-class StubError(ValueError):
-    """Stubs that cannot be meant; the message names the step, why, and what would be understood."""
+LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+"""Of a test run's clock: well before the end of Python's calendar, near which arithmetic with times fails."""
 
 
 class JumpingClock(SystemClock):
@@ -51,27 +54,31 @@ class JumpingClock(SystemClock):
     """
 
     def __init__(self, begins: datetime | None = None) -> None:
-        self._ahead = timedelta(0) if begins is None else begins - super().now()
+        self._shift = timedelta(0) if begins is None else begins - super().now()
+        self._passed = timedelta(0)
 
     def now(self) -> datetime:
         """The wall clock's time after all jumps: aware, UTC."""
-        return super().now() + self._ahead
+        return self.after(self._passed)
 
-    def jump(self, seconds: float) -> None:
-        """`seconds` pass."""
-        self._ahead += timedelta(seconds=seconds)
+    def after(self, passed: timedelta) -> datetime:
+        """The time where delays have let `passed` pass."""
+        return super().now() + self._shift + passed
+
+    def jump(self, passed: timedelta) -> None:
+        """Delays have let `passed` pass since the beginning; what others let pass beside them is no more than that."""
+        self._passed = max(self._passed, passed)
 
 
 def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
     """The plan with stubs, by step id, for steps at any depth; raises StubError.
 
-    A stub is the step's outputs, or `{"error": {"type", "message", "retryable"}}`; a list of such is one for each
-    iteration of the loop around the step, of which the last repeats.
+    A stub is the step's outputs, or `{"error": {"type", "message", "retryable"}}` with those that a failure has; a list
+    of such is one for each iteration of the loop around the step, of which the last repeats.
     """
     steps = {step.id: step for step in _all(plan.steps)}
-    for id in stubs:
-        _refuse_unknown(id, steps)
-    answers = {id: _answers(id, stub) for id, stub in stubs.items()}
+    in_loops = {each.id for loop in steps.values() if isinstance(loop, PlannedLoop) for each in _all(loop.steps)}
+    answers = {id: answers_of(_stubbable(id, steps), stub, in_loop=id in in_loops) for id, stub in stubs.items()}
 
     def change(step: PlannedStep) -> PlannedStep:
         found = answers.get(step.id)
@@ -80,22 +87,32 @@ def with_stubs(plan: Plan, stubs: Mapping[str, object]) -> Plan:
     return _changed(plan, change)
 
 
-def within_the_run(plan: Plan, *, allow_effects: bool) -> Plan:
+def within_the_run(plan: Plan, *, allow_effects: bool, in_case: bool = False) -> Plan:
     """The plan as a test run does it: whatever would leave the run, and has no stub, fails as `not_allowed`.
 
-    With `allow_effects` outside calls are made. Waiting for others is never possible; delays pass at once.
+    With `allow_effects` outside calls are made. Waiting for others is never possible; delays pass at once. `in_case`:
+    the run is that of a test case in a file, where a stub is written otherwise.
     """
 
     def change(step: PlannedStep) -> PlannedStep:
         if isinstance(step, PlannedDelay):
             return stub_for(step, ({},))
+        stub = f"stubs: {{{step.id}: …}}" if in_case else f"--stub {step.id}=JSON"
         if isinstance(step, PlannedWait) or (isinstance(step, PlannedCall) and step.wait):
-            return _refusal(step, f"a test run waits for nobody; give it a stub (--stub {step.id}=JSON)")
+            return _refusal(step, f"a test run waits for nobody; give it a stub ({stub})")
         if isinstance(step, PlannedAwaiting) and step.step.effect in _OUTSIDE and not allow_effects:
-            return _refusal(step, f"not allowed in a test run; give --stub {step.id}=JSON or --allow-effects")
+            way_out = f"give the case {stub}" if in_case else f"give {stub} or --allow-effects"
+            return _refusal(step, f"not allowed in a test run; {way_out}")
         return step
 
     return _changed(plan, change)
+
+
+def with_all_iterations(plan: Plan) -> Plan:
+    """The plan whose loops keep the results of every iteration, whatever the automation's record would keep."""
+    return _changed(
+        plan, lambda step: replace(step, keep=limits.MOST_ITERATIONS) if isinstance(step, PlannedLoop) else step
+    )
 
 
 def stub_for(step: Stubbable, answers: tuple[Mapping[str, object], ...]) -> PlannedStub:
@@ -128,6 +145,7 @@ def do_stub(run: Run, step: PlannedStub, result: StepResult) -> None:
             str(told.get("type", "stubbed")),
             str(told.get("message", "the stub is an error")),
             retryable=told.get("retryable") is True,
+            outputs={name: value for name, value in answer.items() if name != "error"},
         )
     finished(run, step, result, {"success": True, **known, **answer})
 
@@ -145,24 +163,41 @@ def _inputs(run: Run, step: Stubbable, result: StepResult) -> Mapping[str, objec
         case PlannedWait():
             result["inputs"] = {"type": step.type, "key": step.key.render(run.scope)}
         case PlannedDelay():
-            until = end_of(run, step)
+            until = end_of(run, step, _time_of(run))
             result["inputs"] = {"until": until}
-            _pass(run, until)
+            _pass(run, step, until)
             return {"until": until}
     return {}
 
 
-def _pass(run: Run, until: datetime) -> None:
+def _pass(run: Run, step: PlannedDelay, until: datetime) -> None:
+    """The delay is over at once, or fails, as the real one does, once its own timeout has passed."""
+    if until >= LAST_TIME:
+        told = f"it ends in the year {until.year}; a test run's clock goes up to {LAST_TIME.year}"
+        raise StepError("bad_input", f"delay: {told}")
+    pause = (until - _time_of(run)).total_seconds()
+    passes = max(0.0, pause if step.timeout is None else min(pause, step.timeout))
+    run.passed += timedelta(seconds=passes)
+    if isinstance(run.ports.clock, JumpingClock):
+        run.ports.clock.jump(run.passed)
+    if passes > LONGEST_PAUSE_S:
+        # There the real run parks, and a job written later resumes it.
+        run.go_on_at(_time_of(run))
+    if passes < pause:
+        raise StepTimeout(step.timeout or 0.0)
+
+
+def _time_of(run: Run) -> datetime:
+    """The time of this strand of the run: those beside it do not wait for its delays."""
     clock = run.ports.clock
-    if isinstance(clock, JumpingClock):
-        clock.jump(max(0.0, (until - clock.now()).total_seconds()))
+    return clock.after(run.passed) if isinstance(clock, JumpingClock) else clock.now()
 
 
 def _refusal(step: Stubbable, message: str) -> PlannedStub:
     return stub_for(step, ({"error": {"type": NOT_ALLOWED, "message": message, "retryable": False}},))
 
 
-def _refuse_unknown(id: str, steps: Mapping[str, PlannedStep]) -> None:
+def _stubbable(id: str, steps: Mapping[str, PlannedStep]) -> Stubbable:
     step = steps.get(id)
     if step is None:
         close = get_close_matches(id, steps, n=1)
@@ -171,30 +206,13 @@ def _refuse_unknown(id: str, steps: Mapping[str, PlannedStep]) -> None:
         )
     if not isinstance(step, STUBBABLE):
         raise StubError(f"stub {id!r}: a step of kind `{step.use}` decides where the run goes, and is always done")
+    return step
 
 
 def _list(steps: Mapping[str, PlannedStep]) -> str:
     return "stubs can be given for " + (
         ", ".join(id for id, step in steps.items() if isinstance(step, STUBBABLE)) or "none"
     )
-
-
-def _answers(id: str, stub: object) -> tuple[Mapping[str, object], ...]:
-    answers: list[object] = cast("list[object]", stub) if isinstance(stub, list) else [stub]
-    if not answers or not all(isinstance(answer, Mapping) for answer in answers):
-        raise StubError(f'stub {id!r}: expected an object of outputs, {{"error": {{…}}}}, or a list of these')
-    for answer in cast("list[Mapping[str, object]]", answers):
-        error = answer.get("error", _NO_ERROR)
-        if not isinstance(error, Mapping):
-            raise StubError(f"stub {id!r}: its error is an object of type, message and retryable")
-        unknown = set(cast("Mapping[str, object]", error)) - _ERROR_NAMES
-        if unknown:
-            raise StubError(f"stub {id!r}: an error has type, message and retryable, not {', '.join(sorted(unknown))}")
-    return tuple(cast("list[Mapping[str, object]]", answers))
-
-
-_NO_ERROR: Mapping[str, object] = {}
-_ERROR_NAMES = frozenset(("type", "message", "retryable"))
 
 
 def _all(steps: Sequence[PlannedStep]) -> Sequence[PlannedStep]:
@@ -217,7 +235,7 @@ def _changed_step(step: PlannedStep, change: Callable[[PlannedStep], PlannedStep
         case PlannedBranch():
             return replace(step, ways=tuple(replace(w, steps=_changed_steps(w.steps, change)) for w in step.ways))
         case PlannedLoop():
-            return replace(step, steps=_changed_steps(step.steps, change))
+            return change(replace(step, steps=_changed_steps(step.steps, change)))
         case PlannedParallel():
             return replace(step, strands=tuple((name, _changed_steps(each, change)) for name, each in step.strands))
         case _:

@@ -10,12 +10,12 @@ from typing import NamedTuple, cast
 import orjson
 
 from headrace.contracts import limits
-from headrace.contracts.automation import Automation, Expectation, TestCase, walk
+from headrace.contracts.automation import Automation, Expectation, LoopStep, Step, TestCase, inner
 from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import StepCrashed
 from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.plain import dumps
-from headrace.engine.stubs import StubError
+from headrace.engine.stub_answers import StubError
 from headrace.trials.events import BadTrialEvent, NotFired
 from headrace.trials.running import Trial, Tried, try_automation
 
@@ -52,7 +52,7 @@ def try_case(
     max_iterations: int = limits.MAX_ITERATIONS,
 ) -> CaseResult:
     """Tries one case with what is configured for its app; what is wrong with the case itself is a difference too."""
-    trial = Trial(case.event, case.stubs, apps=apps, max_iterations=max_iterations)
+    trial = Trial(case.event, case.stubs, apps=apps, max_iterations=max_iterations, is_case=True)
     try:
         tried = try_automation(automation, trial, CASE_TIME)
     except (BadTrialEvent, StubError) as error:
@@ -62,17 +62,19 @@ def try_case(
     if isinstance(tried, NotFired):
         differences = list(_not_fired(case.expect, tried))
         return CaseResult(automation.id, case, differences, tried)
-    differences = list(_compared(automation, case.expect, tried))
+    differences = list(_compared(automation, case.expect, tried, max_iterations))
     seconds = tried.record["duration_ms"] / 1000.0
     return CaseResult(automation.id, case, differences, tried, seconds)
 
 
 def _not_fired(expect: Expectation, found: NotFired) -> Iterator[Difference]:
-    if expect.fires or found.is_error:
-        yield Difference("the trigger", "a run" if expect.fires else "no run", f"none: {found.reason}")
+    if expect.fires:
+        yield Difference("the trigger", "a run", f"none: {found.reason}")
+    elif found.is_error:
+        yield Difference("the trigger", "that it does not fire", f"that nobody can say: {found.reason}")
 
 
-def _compared(automation: Automation, expect: Expectation, tried: Tried) -> Iterator[Difference]:
+def _compared(automation: Automation, expect: Expectation, tried: Tried, most: int) -> Iterator[Difference]:
     record = tried.record
     if not expect.fires:
         yield Difference("the trigger", "no run", f"one that ended {record['status']}")
@@ -81,45 +83,80 @@ def _compared(automation: Automation, expect: Expectation, tried: Tried) -> Iter
     if expect.status is not None and expect.status != record["status"]:
         because = f" ({error['type']}: {error['message']})" if error else ""
         yield Difference("status", expect.status, f"{record['status']}{because}")
-    if expect.error is not None:
-        found = "no error" if error is None else error["type"]
+    if "error" in expect.model_fields_set:
+        found = None if error is None else error["type"]
         if found != expect.error:
-            yield Difference("error", expect.error, found)
+            yield Difference("error", expect.error or "no error", found or "no error")
     if "collected" in expect.model_fields_set:
         if "collected" not in record:
             yield Difference("collected", _shown(_plain(expect.collected)), "nothing was collected")
         else:
             yield from _beyond(_plain(expect.collected), record.get("collected"), "collected", exactly=True)
-    known = {step.id for step in walk(automation.steps)}
+    loops = dict(_loops(automation.steps))
     for name, wanted in expect.steps.items():
-        yield from _step(name, wanted, known, record)
+        yield from _step(name, wanted, loops, most, record)
 
 
-_STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)(?:\[(\d+(?:\.\d+)*)])?$")
+_Loops = tuple[int | None, ...]
+"""The loops around a step, the outermost first: of each its `max`."""
+
+
+def _loops(steps: Sequence[Step], around: _Loops = ()) -> Iterator[tuple[str, _Loops]]:
+    """All steps' ids, each with the loops around it."""
+    for step in steps:
+        yield step.id, around
+        for _, children in inner(step):
+            yield from _loops(children, (*around, step.loop.max) if isinstance(step, LoopStep) else around)
+
+
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"
+_STEP = re.compile(rf"^([A-Za-z_][A-Za-z0-9_-]*)(?:\[({_NUMBER}(?:\.{_NUMBER})*)])?$")
 """A step's id, and with it the iteration, those of loops around it first: `leg`, `leg[2]`, `leg[0.2]`."""
 
 
-def _step(name: str, wanted: Mapping[str, object] | None, known: set[str], record: RunRecord) -> Iterator[Difference]:
+def _step(
+    name: str,
+    wanted: Mapping[str, object] | None,
+    loops: Mapping[str, _Loops],
+    most: int,
+    record: RunRecord,
+) -> Iterator[Difference]:
     what = f"steps.{name}"
     parsed = _STEP.match(name)
-    if parsed is None or parsed[1] not in known:
-        close = get_close_matches(name if parsed is None else parsed[1], known, n=1)
+    if parsed is None or parsed[1] not in loops:
+        close = get_close_matches(name.partition("[")[0], loops, n=1)
         told = "no step of this id" + (f"; did you mean {close[0]}?" if close else "")
         yield Difference(what, "a step's id, such as leg or leg[2]", told)
         return
     found = [(at, step) for at, step in _results(record["steps"]) if step["id"] == parsed[1]]
     if parsed[2] is not None:
+        impossible = _impossible(parsed[2], loops[parsed[1]], most)
+        if impossible:
+            yield Difference(what, "the number of an iteration for each loop", impossible)
+            return
         found = [(at, step) for at, step in found if at == parsed[2]]
     if wanted is None:
         if found:
             yield Difference(what, "not to be done", f"done: {found[0][1]['status']}")
         return
     if not found:
-        yield Difference(what, _shown(_plain(wanted)), "not done (or its loop keeps fewer iterations)")
+        yield Difference(what, _shown(_plain(wanted)), "not done")
     for at, step in found:
         # Without an iteration it is said of each.
         place = f"{what}[{at}]" if at and parsed[2] is None else what
         yield from _beyond(_plain(wanted), _facts(step), place)
+
+
+def _impossible(iteration: str, loops: _Loops, most: int) -> str:
+    """Why no run has this iteration, whatever its event; "" where one may."""
+    numbers = iteration.split(".")
+    if len(numbers) != len(loops):
+        return f"{len(numbers)} given, where {len(loops)} loops are around the step"
+    for number, limit in zip(numbers, loops, strict=True):
+        allowed = most if limit is None else min(limit, most)
+        if int(number) >= allowed:
+            return f"{number}, where the loop does at most {allowed} items, from 0 to {allowed - 1}"
+    return ""
 
 
 def _results(steps: Sequence[StepResult], inside: str = "") -> Iterator[tuple[str, StepResult]]:
@@ -134,7 +171,7 @@ def _results(steps: Sequence[StepResult], inside: str = "") -> Iterator[tuple[st
 def _facts(step: StepResult) -> Mapping[str, object]:
     outputs = step.get("outputs")
     branch = cast(Mapping[str, object], outputs).get("branch") if isinstance(outputs, Mapping) else None
-    return {**step, "branch": branch}
+    return {"error": None, **step, "branch": branch}
 
 
 def _beyond(wanted: object, found: object, what: str, *, exactly: bool = False) -> Iterator[Difference]:

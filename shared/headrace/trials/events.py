@@ -27,6 +27,7 @@ from headrace.contracts.ticks import read_tick
 from headrace.contracts.webhooks import read_webhook_request
 from headrace.engine import Started
 from headrace.engine.plain import dumps
+from headrace.engine.stubs import LAST_TIME
 from headrace.language.values import to_time
 from headrace.matching import (
     Index,
@@ -47,6 +48,9 @@ COMMON = ("id", "time", "key")
 
 SOURCE = "headrace/trial"
 """The events' `ce_source`."""
+
+FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of an event: it is also the time of the run's job, and no record in Kafka has an earlier one."""
 
 OPS = {type: op for op, type in ROW_TYPES.items()}
 
@@ -238,6 +242,8 @@ class _Form:
         found = to_time(given)
         if found is None:
             raise BadTrialEvent("the event's `time` is no time such as 2013-01-31T10:00:00Z")
+        if not FIRST_TIME <= found < LAST_TIME:
+            raise BadTrialEvent(f"the event's `time` is not between the years {FIRST_TIME.year} and {LAST_TIME.year}")
         return found.astimezone(UTC)
 
     def _text(self, name: str) -> str:

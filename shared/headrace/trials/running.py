@@ -27,9 +27,10 @@ from headrace.engine import (
 from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.masking import Mask
 from headrace.engine.plain import dumps
+from headrace.engine.record import encode_whole_record
 from headrace.engine.run import Started
 from headrace.engine.sql.pools import SqlPools
-from headrace.engine.stubs import NOT_ALLOWED, JumpingClock, with_stubs, within_the_run
+from headrace.engine.stubs import NOT_ALLOWED, JumpingClock, with_all_iterations, with_stubs, within_the_run
 from headrace.storage import AppDatabases
 from headrace.trials.events import Fired, NotFired, fire
 from headrace.trials.rows import MemoryRows, Row, WrittenRow
@@ -48,12 +49,14 @@ class Trial:
     """What is configured for an app: templates see it as in a service, and its connections are reached with
     `allow_effects`."""
     max_iterations: int = limits.MAX_ITERATIONS
+    is_case: bool = False
+    """Whether it is a test case beside the automation: what came of it is compared, and so it is all there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of it, to be shown: the app's secrets are masked. `record` is the run's, as it would be stored;
-    `published` and `rows` are what would be real."""
+    """What came of it, to be shown: the app's secrets are masked. `record` is the run's, as it would be stored, but of
+    a case with every iteration, and with every value whole; `published` and `rows` are what would be real."""
 
     plan: Plan
     started: Started
@@ -77,7 +80,10 @@ def try_automation(automation: Automation, trial: Trial, at: datetime) -> Tried 
     """
     plan = compile_plan(automation, 0)
     # First the stubs: a mistake in them is told whether the event fires or not.
-    stubbed = within_the_run(with_stubs(plan, trial.stubs), allow_effects=trial.allow_effects)
+    stubbed = with_stubs(plan, trial.stubs)
+    stubbed = within_the_run(stubbed, allow_effects=trial.allow_effects, in_case=trial.is_case)
+    if trial.is_case:
+        stubbed = with_all_iterations(stubbed)
     fired = fire(automation, trial.event, at)
     if isinstance(fired, NotFired):
         return fired
@@ -105,8 +111,9 @@ async def _run(plan: Plan, fired: Fired, trial: Trial) -> Tried:
     finally:
         for close in closes:
             await close()
-    # As it would be stored: values are plain and bounded, times are text.
-    record = cast(RunRecord, orjson.loads(encode_record(outcome.record)))
+    # Values are plain and times are text, as in what is stored.
+    encode = encode_whole_record if trial.is_case else encode_record
+    record = cast(RunRecord, orjson.loads(encode(outcome.record)))
     mask = trial.apps(plan.automation.app).mask
     published = [_masked(mask, each) for each in outcome.publications]
     written = [row._replace(id=mask.text(row.id), row=cast(Row, mask.value(row.row))) for row in rows.written]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic import Field as field
 
 from headrace.contracts.automation.bounds import Concurrency, Rate
+from headrace.contracts.automation.expected import pointless
 from headrace.contracts.automation.fields import Field, Fields
 from headrace.contracts.automation.kept import too_deep, unkeepable
 from headrace.contracts.automation.mistakes import DocumentError, mistakes_of
@@ -18,11 +19,11 @@ from headrace.contracts.runs import RunStatus
 
 
 class Expectation(Part):
-    """What a test case must come to; only what is named is compared.
+    """What a test case must come to; only what is named is compared, and a case names something.
 
     A step is named by its id, at any depth. Inside of a loop `leg` means each iteration, `leg[2]` the third, `leg[0.2]`
     the third of the inner loop in the first of the outer. Of its result (`status`, `branch`, `inputs`, `outputs`,
-    `error`) what is named must be there; null says that the step is not done.
+    `error`) what is named must be there, `{}` says that it is done, and null that it is not.
     """
 
     fires: bool = True
@@ -32,7 +33,7 @@ class Expectation(Part):
     collected: object = None
     """The run's answer, the whole of it."""
     error: str | None = None
-    """The type of the run's first error."""
+    """The type of the run's first error; null says that there is none."""
 
 
 class TestCase(Part):
@@ -125,7 +126,7 @@ def parse_automation(document: object) -> Automation:
     deep = too_deep(document)
     if deep is not None:
         raise DocumentError(deep)
-    mistakes = [*unkeepable(document), *disagreements(document)]
+    mistakes = [*unkeepable(document), *disagreements(document), *pointless(document)]
     try:
         automation = Automation.model_validate(document)
     except ValidationError as error:

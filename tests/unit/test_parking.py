@@ -50,6 +50,15 @@ def test_what_was_done_before_is_not_done_again_and_the_delay_ends_when_it_first
     assert course.last.record["steps"][1]["outputs"] == {"success": True, "until": AT + timedelta(minutes=10)}
 
 
+def test_a_run_began_when_its_first_job_came_and_now_is_when_it_went_on() -> None:
+    times = {"id": "times", "collect": {"began": "{{ run.started_at }}", "now": "{{ now }}"}}
+    _, course = course_of({**times, "id": "before"}, PAUSE, times)
+    before, after = (course.last.record["steps"][place]["outputs"]["value"] for place in (0, 2))  # pyright: ignore
+    assert before == {"began": AT, "now": AT}
+    assert after["began"] == AT
+    assert after["now"] > AT
+
+
 @pytest.mark.parametrize("until", ["9999-12-31T23:59:59-05:00", "{{ now | add_time(days=367) }}"])
 def test_a_delay_until_beyond_a_year_fails_and_the_run_goes_on(until: str) -> None:
     outcome = asyncio.run(execute(World(), plan_of([{"id": "pause", "delay": {"until": until}}, TELL])))

@@ -140,7 +140,9 @@ class Journal:
 
     def first_job_time(self, now: datetime) -> datetime:
         """The time of the record of the run's first job; else `now`, which is it then."""
-        return now if self._first_job_time is None else self._first_job_time
+        if self._first_job_time is None:
+            self._first_job_time = now
+        return self._first_job_time
 
     def note_again(self, key: str) -> None:
         """The step with this key is to be done again when the run is resumed; it goes with the next entry.
@@ -154,12 +156,10 @@ class Journal:
         self.has_ended = True
         self._pending.append({"key": "", "end": True})
 
-    def note_job(self, job: Job, time: datetime) -> None:
-        """What whoever resumes the run goes on with, and the time of its record; it goes with the next entry."""
+    def note_job(self, job: Job) -> None:
+        """What whoever resumes the run goes on with; it goes with the next entry."""
         self.job = job
-        self._pending.append(
-            {"key": "", "job": job.model_dump(exclude_defaults=True), "first_time": self.first_job_time(time)}
-        )
+        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
 
     async def announce(self, key: str) -> None:
         """A call of which a resumed run must know comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -248,9 +248,10 @@ class Journal:
 
     def _entry(self, items: Sequence[Mapping[str, object]]) -> bytes:
         where = {"segment": self._claim.segment, "generation": self._claim.generation}
+        times = {"started_at": self._started_at, "first_job_time": self._first_job_time}
         # Each item by itself: what cannot be written as it is must not change its neighbours.
         written = b",".join([dumps(item) for item in items])
-        return b'%b,"items":[%b]}' % (dumps({**where, "started_at": self._started_at})[:-1], written)
+        return b'%b,"items":[%b]}' % (dumps({**where, **times})[:-1], written)
 
     def _read(self, encoded: bytes) -> None:
         entry = cast("dict[str, object]", loads(encoded))
@@ -258,6 +259,7 @@ class Journal:
             return
         if self._started_at is None:
             self._started_at = cast("datetime | None", entry.get("started_at"))
+            self._first_job_time = cast("datetime | None", entry.get("first_job_time"))
         # What an earlier segment published went out with its end, if it had one.
         is_unsent = (entry["generation"], entry["segment"]) in self._publishing
         for item in cast("list[dict[str, object]]", entry["items"]):
@@ -265,7 +267,6 @@ class Journal:
             before = self._known.get(key, Noted())
             if "job" in item:
                 self.job = Job.model_validate(item["job"])
-                self._first_job_time = cast("datetime | None", item.get("first_time"))
                 continue
             if "took" in item:
                 source, id = cast("Sequence[str]", item["took"])

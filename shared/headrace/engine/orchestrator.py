@@ -108,7 +108,7 @@ class Orchestrator(Containers):
             run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            journal.note_job(started.job, started.job_time)
+            journal.note_job(started.job)
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.

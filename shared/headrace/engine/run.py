@@ -164,8 +164,8 @@ class Run:
                 "attempt": job.attempt,
                 "generation": job.generation,
                 "replay": job.replay,
-                # The job's time, not the worker's: a run that is made again must render the same.
-                "started_at": started.job_time,
+                # The first job's time, not the worker's: a run that is made again, or goes on, must render the same.
+                "started_at": started.job_time if journal is None else journal.first_job_time(started.job_time),
             },
             "now": started.job_time,
             "_stepIndex": 0,

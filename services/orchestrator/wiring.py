@@ -26,7 +26,7 @@ from services.orchestrator.stats import Summary
 
 NAME = "orchestrator"
 MAX_BATCH = 1_000
-SHARES = (1.0, 0.75, 0.125)
+SHARES = (1.0, 0.75, 0.05)
 """Of the runs in flight: what the priorities high, normal and low may take at the most. Slow calls of one leave room
 for the others, and what is low holds little when others come."""
 

@@ -95,9 +95,6 @@ def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
         "auto.offset.reset": "error",
         # What is fetched ahead is memory: 32 MB hold thousands of ordinary records and four of the largest.
         "queued.max.messages.kbytes": 32_768,
-        # All partitions share that; one that finds it used up asks again after a second by default, and so a record for
-        # which everything else has to wait came seconds late behind a backlog.
-        "fetch.queue.backoff.ms": 10,
         "message.max.bytes": MAX_MESSAGE_BYTES,
     }
 

@@ -1,4 +1,4 @@
-"""The other side of the bench's HTTP calls: a loopback server that answers everything at once."""
+"""The other side of the benches' HTTP calls: a loopback server that answers everything at once."""
 
 import asyncio
 import threading
@@ -10,10 +10,14 @@ from headrace.embedded.ports import HOST
 
 
 class Answering:
-    """Answers every request with 200 and counts it, in a thread of its own. A context manager."""
+    """Answers every request with 200 and counts it, in a thread of its own. A context manager.
 
-    def __init__(self) -> None:
+    `fails_first`: the first request with an `Idempotency-Key` is answered with 503.
+    """
+
+    def __init__(self, *, fails_first: bool = False) -> None:
         self.count = 0
+        self._failed: set[str] | None = set() if fails_first else None
         self.url = ""
         self._runner: web.ServerRunner | None = None
         self._loop = asyncio.new_event_loop()
@@ -42,4 +46,8 @@ class Answering:
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         await request.read()
         self.count += 1
+        key = request.headers.get("Idempotency-Key", "")
+        if self._failed is not None and key not in self._failed:
+            self._failed.add(key)
+            return web.json_response({"ok": False}, status=503)
         return web.json_response({"ok": True})

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace import applying
 from headrace.cli.answering import Answering
 from headrace.cli.bench_fairness import fairness
+from headrace.cli.bench_retries import retries
 from headrace.cli.bench_timers import timers
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
@@ -50,6 +51,7 @@ STEPS = [
 app = typer.Typer(invoke_without_command=True, help="Measure this installation on this machine.")
 app.command()(timers)
 app.command()(fairness)
+app.command()(retries)
 
 
 @app.callback()
@@ -62,7 +64,8 @@ def bench(
 ) -> None:
     """Measure runs/s without and with effects, latency and the machine's own limit, on a fresh embedded stack.
 
-    `bench timers` measures the scheduler, `bench fairness` what an app waits for behind a busy one.
+    `bench timers` measures the scheduler, `bench retries` how late retries are, `bench fairness` what an app waits for
+    behind a busy one.
     """
     if context.invoked_subcommand is None:
         _bench(events, latency_seconds, effects_events, as_json)

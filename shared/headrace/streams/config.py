@@ -95,6 +95,9 @@ def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:
         "auto.offset.reset": "error",
         # What is fetched ahead is memory: 32 MB hold thousands of ordinary records and four of the largest.
         "queued.max.messages.kbytes": 32_768,
+        # A partition that is fetched again waits for the fetch under way, which waits for records of the others: half a
+        # second by default.
+        "fetch.wait.max.ms": 50,
         "message.max.bytes": MAX_MESSAGE_BYTES,
     }
 

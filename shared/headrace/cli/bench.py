@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace import applying
 from headrace.cli.answering import Answering
 from headrace.cli.bench_fairness import fairness
+from headrace.cli.bench_fibo import fibo_automations, fibo_seconds, fibo_step
 from headrace.cli.bench_retries import retries
 from headrace.cli.bench_timers import timers
 from headrace.cli.demo import percentile
@@ -75,6 +76,7 @@ def _bench(events: int, latency_seconds: int, effects_events: int, as_json: bool
     settings = load_settings()
     settings = settings.model_copy(update={"state_dir": settings.state_dir / "bench", "allow_private_hosts": True})
     with (
+        fibo_step(),
         running(settings, fresh=True, quiet=as_json) as found,
         Answering() as answering,
         _publisher(found.settings) as publisher,
@@ -97,7 +99,8 @@ def _bench(events: int, latency_seconds: int, effects_events: int, as_json: bool
                 f"{answering.count - answered} calls of {effects_events} runs: these figures mean nothing"
             )
         processes = _usages(found)
-    steps = step_costs()
+        fibo = fibo_seconds(found.settings)
+        steps = step_costs()
     if as_json:
         print_json(
             {
@@ -107,6 +110,7 @@ def _bench(events: int, latency_seconds: int, effects_events: int, as_json: bool
                 "ratio": work_a["ratio"],
                 "stages": stages,
                 "us_per_step": steps,
+                "fibo": fibo,
                 "processes": processes,
             }
         )
@@ -128,6 +132,7 @@ def _bench(events: int, latency_seconds: int, effects_events: int, as_json: bool
         [(s["name"], s["records_per_batch"], s["handler_us_per_record"], s["transaction_ms"]) for s in stages],
     )
     print_table(("step, the engine alone", "µs"), list(steps.items()))
+    print_table(("event to MongoDB", "s"), [(name, str(each)) for name, each in fibo.items()])
     print_table(("process", "CPU s", "peak MiB"), [(u["name"], u["cpu_s"], u["peak_mib"]) for u in processes])
 
 
@@ -153,7 +158,7 @@ def _apply(settings: Settings, url: str) -> None:
     documents = [
         parse_automation({"name": name, "app": APP, "trigger": {**TRIGGER, "table": name}, "steps": steps})
         for name, steps in ((THROUGHPUT, STEPS), (LATENCY, STEPS), (EFFECTS, [*STEPS, *effects]))
-    ]
+    ] + fibo_automations()
     with_storage(settings, lambda storage: applying.apply(settings, storage, documents, getpass.getuser()))
 
 

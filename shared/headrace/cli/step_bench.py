@@ -53,6 +53,17 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_TEN = [
+    {"id": f"s{number}", **_KINDS[name]}
+    for number, name in enumerate(
+        [
+            "filter, a comparison", "log, a template of two values", "set", "branch, second way", "filter object",
+            "log, a template of two values", "set", "log, a template of two values", "set", "collect, a value",
+        ]
+    )
+]  # fmt: skip
+
+
 class _Nothing:
     """Neither rows nor calls are made here."""
 
@@ -72,7 +83,7 @@ class _Nothing:
 def step_costs() -> dict[str, float]:
     """Microseconds of a step by what it does; `a run` is what the run itself costs, with one step."""
     one = _us_per_run([{"id": "s", "collect": 1}])
-    costs = {"a run of one step": one}
+    costs = {"a run of one step": one, "a run of ten steps": _us_per_run(_TEN)}
     for name, step in _KINDS.items():
         many = [{"id": f"s{number}", **step} for number in range(STEPS)]
         costs[name] = (_us_per_run(many) - _us_per_run(many[:1])) / (STEPS - 1)

@@ -34,13 +34,24 @@ def headrace(environment: dict[str, str], *arguments: str) -> subprocess.Complet
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_the_cases_of_the_example_pass_where_the_package_is_installed(installed: dict[str, str]) -> None:
-    done = headrace(installed, "test", str(EXAMPLE))
+@pytest.fixture
+def automation(tmp_path: Path) -> str:
+    """The automation that its README shows, in a file."""
+    _, _, rest = (EXAMPLE / "README.md").read_text().partition("```yaml\n")
+    path = tmp_path / "score-delays.yaml"
+    path.write_text(rest.partition("```")[0])
+    return str(path)
+
+
+def test_the_cases_of_the_example_pass_where_the_package_is_installed(
+    installed: dict[str, str], automation: str
+) -> None:
+    done = headrace(installed, "test", automation)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2" in done.stdout
 
 
-def test_without_the_package_the_step_is_unknown(installed: dict[str, str]) -> None:
-    done = headrace({**installed, "PYTHONPATH": ""}, "test", str(EXAMPLE))
+def test_without_the_package_the_step_is_unknown(installed: dict[str, str], automation: str) -> None:
+    done = headrace({**installed, "PYTHONPATH": ""}, "test", automation)
     assert done.returncode == 2
     assert "unknown step 'acme.score'" in done.stdout + done.stderr

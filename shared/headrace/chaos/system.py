@@ -14,6 +14,9 @@ from headrace.embedded.processes import Children
 from headrace.embedded.statefile import StateDirectory
 from headrace.settings import Settings, load_settings
 
+RETRY_TIERS = "2s,5s"
+"""What is tried again is through before a plan's deadline, and a plan of a minute sees many."""
+
 
 class Way:
     """The proxies between one process and the platform's parts, and the addresses that lead through them."""
@@ -87,8 +90,7 @@ class System:
                 "mongodb_uri": mongodb,
                 "state_dir": directory,
                 "allow_private_hosts": True,
-                # What is tried again is through before a plan's deadline.
-                "retry_tiers": "1s,2s",
+                "retry_tiers": RETRY_TIERS,
             }
         )
 

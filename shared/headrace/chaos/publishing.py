@@ -16,8 +16,8 @@ class Publishing:
 
     def __init__(self, settings: Settings) -> None:
         servers = settings.kafka["bootstrap.servers"]
-        # The client would tell of every broken connection on our terminal: the harness breaks them.
-        silent = {"log_level": "0"}
+        # As in the settings: it breaks the connections itself.
+        silent = {"log_level": settings.kafka["log_level"]}
         self._publisher = Publisher(APP, bootstrap_servers=servers, source=SOURCE, prefix=settings.prefix, kafka=silent)
         self._sent: dict[str, list[Future[Published]]] = {}
         self._followed: dict[str, Future[Published]] = {}

@@ -56,8 +56,7 @@ def read_stands(settings: Settings) -> Stands:
     stands: dict[PartitionOf, Stand] = {}
     for service in READS:
         group = group_name(settings, service)
-        # Silent: the broker may be away, and that is known.
-        properties = {"group.id": group, "isolation.level": "read_committed", "log_level": 0}
+        properties = {"group.id": group, "isolation.level": "read_committed"}
         consumer = Consumer({**settings.kafka, **properties})
         try:
             partitions = [

@@ -60,7 +60,7 @@ def _early_calls(seen: Observations) -> Iterable[Violation]:
             if path != pause.after:
                 continue
             if before is None or after.arrived - before.arrived < pause.least_s * SECOND_US:
-                since = "before it" if before is None else f"{(after.arrived - before.arrived) / SECOND_US:.3f} s after"
+                since = "without" if before is None else f"{(after.arrived - before.arrived) / SECOND_US:.3f} s after"
                 yield Violation(run, f"{path} was called {since} {pause.before}, expected {pause.least_s:g} s")
 
 

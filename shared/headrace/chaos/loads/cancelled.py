@@ -19,14 +19,19 @@ from headrace.chaos.loads.base import (
 PAUSES_S = (6, 20)
 """Half of the runs park for so long each; the second is longer than a cancel may take to be known everywhere."""
 
-CANCELLED_AFTER_S = (0.5, 24.0)
-"""From before the run parks to after it has ended."""
+BEGINS_S, ENDS_S = 0.5, 4.0
+"""A cancel comes from so long after the event to so long after the run's delay: it may meet a run that has not parked
+yet, waits, is in its call or in a tier, or has ended."""
 
 LATE = "cancelled_after"
 
 
 def _data(event: LoadEvent) -> Mapping[str, object]:
-    return {**data_of(event), "pause": f"{PAUSES_S[event.amount >= 50]}s"}
+    return {**data_of(event), "pause": f"{_pause_s(event)}s"}
+
+
+def _pause_s(event: LoadEvent) -> int:
+    return PAUSES_S[event.amount >= 50]
 
 
 def _is_cancelled(event: LoadEvent) -> bool:
@@ -34,8 +39,8 @@ def _is_cancelled(event: LoadEvent) -> bool:
 
 
 def _after_s(event: LoadEvent) -> float | None:
-    least, most = CANCELLED_AFTER_S
-    return least + (most - least) * event.other_chance**2 if _is_cancelled(event) else None
+    most = _pause_s(event) + ENDS_S
+    return BEGINS_S + (most - BEGINS_S) * event.other_chance if _is_cancelled(event) else None
 
 
 def _expected(event: LoadEvent) -> list[ExpectedRun]:

@@ -79,7 +79,8 @@ def microseconds(text: str) -> int:
 
 
 def _read(settings: Settings, topic: str, parse: Callable[[Message], _T | None]) -> list[_T]:
-    consumer = Consumer({**settings.kafka, "group.id": "chaos-judge", "isolation.level": "read_committed"})
+    properties = {"group.id": "chaos-judge", "isolation.level": "read_committed", "fetch.wait.max.ms": 10}
+    consumer = Consumer({**settings.kafka, **properties})
     try:
         found = (parse(message) for n in range(settings.partitions) for message in _messages(consumer, topic, n))
         return [each for each in found if each is not None]
@@ -96,7 +97,8 @@ def _messages(consumer: Consumer, topic: str, number: int) -> Iterator[Message]:
     while max(first, *(each.offset for each in consumer.position([partition]))) < end:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{topic}/{number} could not be read to its end within {READ_TIMEOUT_S:.0f} s")
-        yield from (message for message in consumer.consume(1_000, 0.2) if message.error() is None)
+        # It waits for so many or so long: most partitions have fewer, and there are dozens.
+        yield from (message for message in consumer.consume(1_000, 0.02) if message.error() is None)
 
 
 def _place(message: Message) -> Place:

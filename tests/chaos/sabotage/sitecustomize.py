@@ -166,7 +166,7 @@ def keep_timers() -> None:
 
     def patched(self, timer, now):
         act = fire(self, timer, now)
-        if b'"timers"' in timer.value and timer.key[-1] % 5 == 0:
+        if act is not None and b'"timers"' in timer.value and timer.key[-1] % 5 == 0:
             self._written.pop(timer.key, None)
             act = act._replace(own=())
         return act

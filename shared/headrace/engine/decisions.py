@@ -59,7 +59,8 @@ class Retry(NamedTuple):
 class Awaited(NamedTuple):
     """An event that a step waits for: of this type and key, written since `since`, by `until`.
 
-    `step` is the step's key. `after` is the place of the last event that was not meant.
+    `step` is the step's key. `after` is the place of the last event that was not meant. `over` is when the step waits
+    no longer, where that is later than `until`: it asks once more for what had come by then.
     """
 
     step: str
@@ -68,6 +69,7 @@ class Awaited(NamedTuple):
     since: datetime
     until: datetime
     after: int
+    over: datetime | None = None
 
 
 class Park(NamedTuple):

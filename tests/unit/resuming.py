@@ -316,7 +316,8 @@ def run_to_its_end(
     late_s: float = 0.0,
 ) -> Course:
     """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all. `events`
-    come in their order; of what a parked run waits for the first to come makes it go on, `late_s` after it has come."""
+    come in their order; of what a parked run waits for the first to come makes it go on, `late_s` after it has come. So
+    late is also what begins again, or is redriven."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries, events or [], late_s))
 
@@ -332,8 +333,10 @@ async def _to_its_end(
             continue
         ends += 1
         if ends in leaving.uncommitted:
+            await asyncio.sleep(late_s)
             continue
         if ends in leaving.dead:
+            await asyncio.sleep(late_s)
             job = redriven(job, version=job.version, is_restart=False, had_outcome=False)
             continue
         course.outcomes.append(outcome)

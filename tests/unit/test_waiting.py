@@ -140,6 +140,15 @@ def test_an_event_that_came_in_time_counts_also_where_its_run_is_late_with_one_t
     assert results(course)["paid"]["error"]["type"] == "timeout"
 
 
+@pytest.mark.parametrize("leaving", [{"uncommitted": {1}}, {"dead": {1}}, {"uncommitted": {1, 2}}])
+def test_an_event_that_came_in_time_counts_also_where_what_waited_for_it_was_lost(leaving: dict[str, Any]) -> None:
+    wait = waiting() | {"timeout": "1m"}
+    course = run_to_its_end(World(), plan_of([wait]), Leaving(**leaving), events=[paid(30, 1)], late_s=100)
+    assert results(course)["paid"]["outputs"]["data"] == 1
+    course = run_to_its_end(World(), plan_of([wait]), Leaving(**leaving), events=[paid(80, 1)], late_s=100)
+    assert results(course)["paid"]["error"]["type"] == "timeout"
+
+
 def test_an_event_that_came_in_time_counts_also_where_its_run_is_late_with_one_of_another_step() -> None:
     lists = [{"name": key, "steps": [{**waiting(f"p{key}", key), "timeout": "1m"}]} for key in ("1", "2", "3")]
     both = {"id": "both", "parallel": lists}

@@ -60,7 +60,8 @@ class Awaited(NamedTuple):
     """An event that a step waits for: of this type and key, written since `since`, by `until`.
 
     `step` is the step's key. `after` is the place of the last event that was not meant. `over` is when the step waits
-    no longer, where that is later than `until`: it asks once more for what had come by then.
+    no longer, where that is later than `until`: in its segment `looked` (with the generation before it) it asked once
+    more for what had come by then.
     """
 
     step: str
@@ -70,6 +71,7 @@ class Awaited(NamedTuple):
     until: datetime
     after: int
     over: datetime | None = None
+    looked: tuple[int, int] = (-1, -1)
 
 
 class Park(NamedTuple):

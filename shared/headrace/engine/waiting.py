@@ -143,10 +143,10 @@ async def _answer(
     """The answer, if the run was resumed with it and it is meant; else None, and the run parks.
 
     An event is taken by one step of a run, so that two that wait for the same do not take it for two. Raises
-    StepTimeout once the time is up. Was the run resumed with an event that was another's, or not meant, it has asked
-    for none since, and may come late: then it asks once more for what has come in time.
+    StepTimeout once the time is up. Where anything else than the timer has resumed the run, or nothing has, it had not
+    asked for all that came in time: then it does so once more.
     """
-    answer, clock = run.answer, run.ports.clock
+    answer, clock, segment = run.answer, run.ports.clock, (run.job.generation, run.job.segment)
     is_passed_over = False
     if answer is not None and answer.step == run.key:
         run.strands.have_answer = True
@@ -159,9 +159,11 @@ async def _answer(
         journal.note_decision(run.key, (awaited, inputs))
     over = awaited.over or awaited.until
     left = (over - clock.now()).total_seconds()
-    if left <= LEAST_PARKED_S and answer is not None and (is_passed_over or awaited.over is None):
+    is_timer = answer is None and journal.has_parked_before(run.job)
+    has_looked = awaited.over is not None and tuple(awaited.looked) < segment
+    if left <= LEAST_PARKED_S and not is_timer and (is_passed_over or not has_looked):
         over, left = clock.now() + timedelta(seconds=LAST_LOOK_S), LAST_LOOK_S
-        awaited = awaited._replace(over=over)
+        awaited = awaited._replace(over=over, looked=segment)
         journal.note_decision(run.key, (awaited, inputs))
     if left <= LEAST_PARKED_S:
         await clock.sleep(max(0.0, left))

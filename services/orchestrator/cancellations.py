@@ -46,6 +46,14 @@ class Cancellations:
             self._automations[f"{cancel.app}/{cancel.automation}"] = cancel
         self._loop.call_soon(self._reach)
 
+    def learn(self, cancel: Cancel) -> None:
+        """Takes up the end of one run that is known before the control topic has told of it; for the event loop's
+        thread."""
+        known = None if cancel.run_id is None else self._runs.get(cancel.run_id)
+        if cancel.run_id is not None and (known is None or known.generation < cancel.generation):
+            self._runs[cancel.run_id] = cancel
+            self._reach()
+
     def of(self, job: Job, written_at: datetime) -> Cancel | None:
         """What ends the job's run; `written_at` is the time of its record."""
         if not self._runs and not self._automations:

@@ -185,6 +185,8 @@ class JobRunner:
             found, location = read_resumption(record.value), _location(record)
         except ContractError as error:
             return [self._dead_letter(record, error.type, error.message)]
+        if found.cancel is not None:
+            self._cancellations.learn(found.cancel)
 
         async def execute(journal: Journal) -> list[Outgoing]:
             if journal.job is None:

@@ -34,7 +34,9 @@ async def cancel_runs(settings: Settings, runs: Sequence[Mapping[str, Any]], by:
         for run in runs
     ]
     records = [_control(settings, each) for each in asked]
-    records += [_resumption(settings, run) for run in runs if run["status"] in _AT_REST]
+    records += [
+        _resumption(settings, run, each) for run, each in zip(runs, asked, strict=True) if run["status"] in _AT_REST
+    ]
     await asyncio.to_thread(_produce, settings, records)
     return len(runs)
 
@@ -61,7 +63,7 @@ def _control(settings: Settings, cancel: Cancel) -> Outgoing:
     return Outgoing(CONTROL.full_name(settings.prefix), cancel.record_key, write_cancel(cancel))
 
 
-def _resumption(settings: Settings, run: Mapping[str, Any]) -> Outgoing:
+def _resumption(settings: Settings, run: Mapping[str, Any], cancel: Cancel) -> Outgoing:
     """Makes the run's next segment, which ends it. Whatever else would have made that is then a stale copy."""
     event, topic = run["event"], str(run["job"]["topic"])
     found: list[Priority] = [each for each in PRIORITIES if topic.endswith(f".{each}")]
@@ -75,6 +77,7 @@ def _resumption(settings: Settings, run: Mapping[str, Any]) -> Outgoing:
         key=run["key"],
         # A retry topic tells none.
         priority=found[0] if found else "normal",
+        cancel=cancel,
     )
     headers = [(RESUMES_HEADER, resumption.run_id.encode())]
     jobs = JOBS[resumption.priority].full_name(settings.prefix)

@@ -14,14 +14,17 @@ SECONDS = 28.0
 """Room for three or four faults; with start, quiet and end a seed takes a minute, and all of them less than five."""
 
 QUIET_S = 90.0
-"""In which all must be done: a retry tier of 5 s and a poisoned worker's second and third death are in it."""
+"""In which all must be done: a wait of 30 s for nothing, a retry tier of 5 s and a poisoned worker's second and third
+death are in it."""
 
 EFFECTS = ("pure", "rows", "http", "once", "mixed", "slow", "large")
+TIME = ("retries", "timers", "waits", "dead", "cancelled")
 
 SEEDS: dict[int, tuple[tuple[FaultKind, ...], tuple[str, ...]]] = {
-    2: (("kill", "kill-stay", "scale"), EFFECTS),
+    # Of the schedulers one is killed and comes back, and later one does not.
+    50: (("kill", "kill-stay", "scale"), (*TIME, "mixed", "once")),
     903: (("pause", "cut", "half-open", "delay"), EFFECTS),
-    3: (("broker", "mongod", "rolling"), EFFECTS),
+    3: (("broker", "mongod", "rolling"), (*EFFECTS, "timers", "dead")),
     # Suspects run alone, one after the other: among few and fast ones poison is found within the minute.
     4: (("kill",), ("pure", "rows", "poison")),
 }

@@ -27,6 +27,28 @@ def broken_processes(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
     return do(plan, directory, 10.0, ("stick", "leak", "die"))
 
 
+@pytest.fixture(scope="module")
+def broken_time(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
+    """Promises about what waits, is tried again, died or is cancelled."""
+    ways = ("go_on", "forget_the_first_life", "keep_timers", "hurry")
+    loads = ("retries", "timers", "dead", "cancelled")
+    return do(make_plan(204, SECONDS, (), loads), tmp_path_factory.mktemp("time"), 24.0, ways)
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("nothing waits", "its timer is still pending"),
+        ("nothing left", "did not come to rest"),
+        ("the cancelled end", "after its cancel was confirmed"),
+        ("never early", "before its time (retry)"),
+        ("one key per step", "several keys"),
+    ],
+)
+def test_broken_time_is_found(check: str, words: str, broken_time: SeedReport) -> None:
+    assert words in str(broken_time.checks[check].shown), told(broken_time)
+
+
 @pytest.mark.parametrize(
     ("check", "words"),
     [

@@ -100,6 +100,9 @@ def test_a_waiting_run_ends_at_once_and_its_timer_finds_nothing_to_resume(instal
     (ended,) = installation.runs(APP)
     assert (ended["status"], ended["sequence"]) == ("cancelled", 3)
     assert [step["status"] for step in ended["steps"]] == ["success"]
+    # Whoever takes it knows why, whatever it has read of the control topic.
+    jobs = [orjson.loads(value) for value in installation.read(f"{installation.settings.prefix}.jobs.normal")]
+    assert [(job["cancel"]["by"], job["cancel"]["reason"]) for job in jobs if "cancel" in job] == [("ann", "too late")]
     # What the timer will put on the jobs topic ten minutes from now.
     (timer,) = [orjson.loads(value) for value in installation.read(f"{installation.settings.prefix}.timers") if value]
     resumes = timer["resumes"]
@@ -109,6 +112,23 @@ def test_a_waiting_run_ends_at_once_and_its_timer_finds_nothing_to_resume(instal
     assert (still["status"], still["sequence"]) == ("cancelled", 3)
     assert rows(installation, "after") == 0
     assert 'standing="stale"' in installation.get("orchestrator-0", "/metrics")
+
+
+def test_a_waiting_run_ends_at_once_also_where_the_control_topic_is_read_later(installation: Installation) -> None:
+    installation.apply(automation("waits", {"id": "pause", "delay": {"for": "10m"}}, row("after")))
+    with installation.publisher(APP) as publisher:
+        publisher.event("go", {"n": 1})
+    installation.runs(APP)
+    (timer,) = [orjson.loads(value) for value in installation.read(f"{installation.settings.prefix}.timers") if value]
+    # What a cancel puts on the jobs topic, and nothing of it on the control topic yet.
+    resumes, at = timer["resumes"], "2026-01-01T00:00:00Z"
+    cancel = {"app": APP, "run_id": resumes["run_id"], "at": at, "by": "ann", "reason": "too late"}
+    key = f"{APP}/waits/{resumes['key']}".encode()
+    value = orjson.dumps({**resumes, "cancel": cancel})
+    installation.produce("jobs.normal", value, {"headrace_resumes": resumes["run_id"]}, key)
+    (ended,) = installation.runs(APP)
+    assert (ended["status"], ended["error"]["message"]) == ("cancelled", "cancelled by ann: too late")
+    assert rows(installation, "after") == 0
 
 
 def test_a_waiting_run_goes_on_with_what_its_timer_resumes(installation: Installation) -> None:

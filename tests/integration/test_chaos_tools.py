@@ -98,7 +98,8 @@ async def _greet(port: int) -> None:
 @pytest.fixture
 def recorder() -> Generator[Recorder]:
     """A server that fails the first call of every key of one path."""
-    recorder = Recorder({"/fails": Answer(first_fails=1.0), "/late": Answer(0.05, 0.1)})
+    answers = {"/fails": Answer(first_fails=1.0), "/late": Answer(0.05, 0.1)}
+    recorder = Recorder({**answers, "/thrice": Answer(fails=(3, 3)), "/away": Answer(until_mended=True)})
     recorder.start()
     yield recorder
     recorder.close()
@@ -129,6 +130,15 @@ def test_every_call_is_remembered_with_its_key_run_and_times(recorder: Recorder)
     assert late.answered >= late.arrived
     assert (other.path, other.key, other.run, other.event) == ("/other", "", "", "")
     assert recorder.count() == 2
+
+
+def test_so_many_calls_of_a_key_fail_as_a_load_asks_for_or_until_it_is_mended(recorder: Recorder) -> None:
+    body = {"run": "r", "event": "e"}
+    assert [post(recorder, "/thrice", "k", body) for _ in range(5)] == [503, 503, 503, 200, 200]
+    assert [post(recorder, "/away", "k", body) for _ in range(2)] == [503, 503]
+    recorder.mend("e")
+    assert post(recorder, "/away", "k", body) == 200
+    assert post(recorder, "/away", "l", {"run": "s", "event": "another"}) == 503
 
 
 def test_the_first_call_of_a_key_fails_where_a_load_asks_for_it(recorder: Recorder) -> None:

@@ -596,6 +596,18 @@ async def test_runs_that_have_ended_expire_and_one_that_goes_on_does_not(storage
         assert [i["expireAfterSeconds"] for i in database.ours[name].list_indexes() if "expires_at" in i["key"]] == [0]
 
 
+async def test_a_run_that_has_ended_expires_also_where_who_does_not_know_claims_it_again(
+    storage: Storage, database: Database
+) -> None:
+    at = datetime(2099, 1, 1, tzinfo=UTC)
+    await storage.heads.claim(claim_of("run"))
+    await storage.heads.append(claim_of("run"), 0, b"0")
+    await storage.heads.expire(["run"], at)
+    assert await storage.heads.claim(claim_of("run", "b")) == Claimed("taken_over", (b"0",))
+    assert database.ours["run_heads"].count_documents({"expires_at": at + HEAD_OUTLIVES_JOURNAL}) == 1
+    assert database.ours["run_journal"].count_documents({"expires_at": at}) == 1
+
+
 async def test_a_run_whose_journal_has_gone_is_not_begun_anew(storage: Storage, database: Database) -> None:
     for run in ("run", "neighbour"):
         await storage.heads.claim(claim_of(run))

@@ -308,15 +308,23 @@ class Leaving:
 
 
 def run_to_its_end(
-    world: World, plan: Plan, leaving: Leaving | None = None, tries: int = 3, events: list[Came] | None = None
+    world: World,
+    plan: Plan,
+    leaving: Leaving | None = None,
+    tries: int = 3,
+    events: list[Came] | None = None,
+    late_s: float = 0.0,
 ) -> Course:
     """Executes and resumes until it is at its end; what gave up is tried again, up to `tries` times in all. `events`
-    come in their order; of what a parked run waits for the first to come makes it go on."""
+    come in their order; of what a parked run waits for the first to come makes it go on, `late_s` after it has come. So
+    late is also what begins again, or is redriven."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries, events or []))
+        return runner.run(_to_its_end(world, plan, leaving or Leaving(), tries, events or [], late_s))
 
 
-async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int, events: list[Came]) -> Course:
+async def _to_its_end(
+    world: World, plan: Plan, leaving: Leaving, tries: int, events: list[Came], late_s: float
+) -> Course:
     job, course, ends, gave_up, answer = JOB, Course(), 0, 0, None
     for course.resumed in range(RESUMES):
         try:
@@ -325,8 +333,10 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int, ev
             continue
         ends += 1
         if ends in leaving.uncommitted:
+            await asyncio.sleep(late_s)
             continue
         if ends in leaving.dead:
+            await asyncio.sleep(late_s)
             job = redriven(job, version=job.version, is_restart=False, had_outcome=False)
             continue
         course.outcomes.append(outcome)
@@ -335,7 +345,7 @@ async def _to_its_end(world: World, plan: Plan, leaving: Leaving, tries: int, ev
             until = outcome.decision.until
             found = [each for awaited in outcome.decision.events if (each := answer_to(awaited, events)) is not None]
             if found and (first := min(found, key=lambda each: each[1]))[1] <= until:
-                answer, until = first
+                answer, until = first[0], first[1] + timedelta(seconds=late_s)
                 course.answers.append(answer)
             await asyncio.sleep(max(0.0, (until - LoopClock().now()).total_seconds()))
         gave_up += isinstance(outcome.decision, DeadLetter)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from headrace.chaos.checks.cancelled import KNOWN_US
 from headrace.chaos.checks.effects import COMMITTED_US, IN_FLIGHT_US, SECOND_US, SETTLED_US
 from headrace.chaos.judge import CHECKS, judge
-from headrace.chaos.loads.base import APP, SOURCE, Call, ExpectedRun, Row
+from headrace.chaos.loads.base import APP, SOURCE, Call, ExpectedRun, Pause, Row
 from headrace.chaos.observations import (
+    CancelSeen,
     DeadLetterSeen,
     FaultSeen,
     HttpCall,
@@ -20,6 +22,7 @@ from headrace.chaos.observations import (
     ProcessSeen,
     RunSeen,
     Stand,
+    TimerSeen,
 )
 from headrace.storage.inspection import StoredRow, StoredRun
 
@@ -74,6 +77,31 @@ def good() -> Observations:
     )
 
 
+def redriven() -> Observations:
+    """The first event's run died, and was redriven; the second's call may have waited; the third's was cancelled."""
+    seen = good()
+    id, third = expected_run("e-0").id, expected_run("e-2", statuses=frozenset(("success", "cancelled")))
+    died = record("e-0", 10, T0, status="dead_lettered", generation=0)
+    first, second, last = seen.runs
+    waited = replace(second, final=False, status="waiting", waits_for="timer", due=second.started, sequence=1)
+    again = replace(second, sequence=3, place=Place("headrace.runs", 0, 11))
+    return replace(
+        seen,
+        expected=(replace(expected_run("e-0"), redriven=True), seen.expected[1], replace(third, rows=(), calls=())),
+        runs=(died, replace(first, generation=1, appended=T0 + 90 * SECOND_US), waited, again, ended_cancelled(last)),
+        stored_runs=(stored("e-0", generation=1), seen.stored_runs[1], stored("e-2", status="cancelled")),
+        jobs=(*seen.jobs, job("e-0", 12, generation=1)),
+        rows=seen.rows[:2],
+        calls=(replace(seen.calls[0], status=503), call("e-0", T0 + 80 * SECOND_US), seen.calls[1]),
+        dead_letters=(DeadLetterSeen(Place("headrace.jobs.dlq", 0, 0), Place(JOBS, 0, 0), id, "http_503: …"),),
+        cancels=(CancelSeen(third.id, None), CancelSeen(third.id, T0)),
+    )
+
+
+def ended_cancelled(run: RunSeen) -> RunSeen:
+    return replace(run, status="cancelled")
+
+
 def without(items: tuple[Any, ...], number: int) -> tuple[Any, ...]:
     return items[:number] + items[number + 1 :]
 
@@ -101,9 +129,38 @@ def test_all_that_is_allowed_passes_too() -> None:
     assert findings["none executed twice"].counts["collapsed"] == 1
 
 
+def test_what_died_waited_and_was_cancelled_passes_too() -> None:
+    assert {name: each.violations for name, each in judge(redriven()).items()} == dict.fromkeys(CHECKS, ())
+
+
+def test_a_call_that_is_cut_off_after_a_redrive_may_be_made_again() -> None:
+    seen = redriven()
+    at = T0 + 80 * SECOND_US
+    again = call("e-0", at + 2 * SECOND_US)
+    cut_off = replace(seen, calls=(seen.calls[0], replace(seen.calls[1], status=None, answered=None), again))
+    assert judge(cut_off)["resends explained"].violations
+    fault = FaultSeen("kill", "orchestrator-0", at + SECOND_US, at + 2 * SECOND_US)
+    assert judge(replace(cut_off, faults=(fault,)))["resends explained"].violations == ()
+
+
+def test_the_row_of_a_cancelled_run_is_there_if_its_record_says_so() -> None:
+    seen = redriven()
+    late = replace(seen.expected[2], late_rows=(Row("late", "e-2"),))
+    end = replace(seen.runs[-1], done=frozenset(("late",)))
+    row = StoredRow(APP, "late", "row", {"event": "e-2"})
+    expected = (*seen.expected[:2], late)
+
+    def violations(end: RunSeen, *rows: StoredRow) -> int:
+        found = replace(seen, expected=expected, runs=(*seen.runs[:-1], end), rows=(*seen.rows, *rows))
+        return len(judge(found)["rows once"].violations)
+
+    assert violations(seen.runs[-1]) == violations(end, row) == 0
+    assert violations(seen.runs[-1], row) == violations(end) == violations(end, row, row) == 1
+
+
 def broken() -> Mapping[str, tuple[str, Observations, str]]:
     """Name of the case: the check that must find it, what it sees, a word of what it says."""
-    seen = good()
+    seen, after = good(), redriven()
     second = seen.runs[1]
     later = T0 + 500 * SECOND_US
     return {
@@ -252,6 +309,67 @@ def broken() -> Mapping[str, tuple[str, Observations, str]]:
             "none executed twice",
             replace(seen, runs=(*seen.runs, record("e-1", 9, later))),
             "executed 2 times",
+        ),
+        "redriven without having died": (
+            "one run per event",
+            replace(after, dead_letters=(), runs=after.runs[1:]),
+            "no final record of its first generation",
+        ),
+        "redriven, and it had not died": (
+            "one run per event",
+            replace(after, runs=(replace(after.runs[0], status="success"), *after.runs[1:])),
+            "ended success, expected a dead letter first",
+        ),
+        "two letters of one death": (
+            "one run per event",
+            replace(after, dead_letters=after.dead_letters * 2),
+            "has 2 dead letters",
+        ),
+        "redriven and lost": (
+            "one run per event",
+            replace(after, runs=without(after.runs, 1)),
+            "lost: no final record",
+        ),
+        "went on before its time": (
+            "never early",
+            replace(after, runs=(*after.runs[:2], replace(after.runs[2], due=later), *after.runs[3:])),
+            "before its time (timer)",
+        ),
+        "called before its time": (
+            "never early",
+            replace(
+                seen,
+                calls=(*seen.calls, call("e-0", T0 + 5 * SECOND_US, path="/after", key="another")),
+                pauses=(Pause("/http/call", "/after", 6.0),),
+            ),
+            "/after was called 5.000 s after /http/call, expected 6 s",
+        ),
+        "called without what goes before": (
+            "never early",
+            replace(seen, pauses=(Pause("/before", "/http/call", 6.0),)),
+            "/http/call was called without /before",
+        ),
+        "a timer is left": (
+            "nothing waits",
+            replace(seen, timers=(TimerSeen(Place("headrace.timers", 0, 1), "a-run", "…"),)),
+            "its timer is still pending",
+        ),
+        "a run is owned": ("nothing waits", replace(seen, open_heads=("a-run",)), "its head is still open"),
+        "cancelled unasked": ("the cancelled end", replace(after, cancels=()), "nobody had asked for it"),
+        "cancelled, and it went on": (
+            "the cancelled end",
+            replace(after, cancels=(CancelSeen(second.run, second.appended - KNOWN_US - 1),)),
+            "ended success 15.0 s after its cancel",
+        ),
+        "cancelled, and it called": (
+            "the cancelled end",
+            replace(after, cancels=(CancelSeen(second.run, after.calls[2].arrived - KNOWN_US - 1),)),
+            "called /http/call 15.0 s after its cancel",
+        ),
+        "called after it was cancelled": (
+            "the cancelled end",
+            replace(after, calls=(*after.calls, call("e-2", after.runs[-1].appended + COMMITTED_US + 1))),
+            "called /http/call after it had ended as cancelled",
         ),
         "lag": ("nothing left", replace(seen, at_end={PARTITION: Stand(2, 3)}), "lag 1"),
         "no rest": ("nothing left", replace(seen, quiet=False), "did not come to rest"),

@@ -129,6 +129,35 @@ def test_an_event_that_does_not_match_is_passed_over_for_later_ones() -> None:
     assert results(course)["paid"]["error"]["type"] == "timeout"
 
 
+@pytest.mark.parametrize("late_s", [0, 100])
+def test_an_event_that_came_in_time_counts_also_where_its_run_is_late_with_one_that_is_not_meant(late_s: float) -> None:
+    wait = waiting(match="{{ data == 2 }}") | {"timeout": "1m"}
+    events = [paid(10, 1), paid(20, 1), paid(30, 2), paid(80, 2)]
+    course = run_to_its_end(World(), plan_of([wait]), events=events, late_s=late_s)
+    assert results(course)["paid"]["outputs"]["data"] == 2
+    assert [answer.at for answer in course.answers] == [0, 1, 2]
+    course = run_to_its_end(World(), plan_of([wait]), events=[events[0], events[3]], late_s=late_s)
+    assert results(course)["paid"]["error"]["type"] == "timeout"
+
+
+@pytest.mark.parametrize("leaving", [{"uncommitted": {1}}, {"dead": {1}}, {"uncommitted": {1, 2}}])
+def test_an_event_that_came_in_time_counts_also_where_what_waited_for_it_was_lost(leaving: dict[str, Any]) -> None:
+    wait = waiting() | {"timeout": "1m"}
+    course = run_to_its_end(World(), plan_of([wait]), Leaving(**leaving), events=[paid(30, 1)], late_s=100)
+    assert results(course)["paid"]["outputs"]["data"] == 1
+    course = run_to_its_end(World(), plan_of([wait]), Leaving(**leaving), events=[paid(80, 1)], late_s=100)
+    assert results(course)["paid"]["error"]["type"] == "timeout"
+
+
+def test_an_event_that_came_in_time_counts_also_where_its_run_is_late_with_one_of_another_step() -> None:
+    lists = [{"name": key, "steps": [{**waiting(f"p{key}", key), "timeout": "1m"}]} for key in ("1", "2", "3")]
+    both = {"id": "both", "parallel": lists}
+    events = [paid(10, "a", "1"), paid(20, "b", "2")]
+    course = run_to_its_end(World(), plan_of([both]), events=events, late_s=100)
+    found = {step["id"]: step["status"] for step in course.last.record["steps"][0].get("children", [])}
+    assert found == {"p1": "success", "p2": "success", "p3": "timed_out"}
+
+
 def test_a_match_that_cannot_be_decided_is_the_steps_failure() -> None:
     _, course = course_of(waiting(match="{{ data.at | add_time(days=1) > now }}"), events=[paid(1, {"at": "never"})])
     assert results(course)["paid"]["status"] == "error"

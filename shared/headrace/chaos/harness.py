@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -17,10 +18,11 @@ from headrace.chaos.loads import LOADS
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
 from headrace.chaos.loads.step_package import EXIT_CODE, install
 from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen
+from headrace.chaos.operators import Operators, Wish
 from headrace.chaos.plan import Plan, Target
 from headrace.chaos.publishing import Publishing
 from headrace.chaos.quiet import Quiet
-from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs
+from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs, read_timers
 from headrace.chaos.report import SeedReport
 from headrace.chaos.server import Recorder
 from headrace.chaos.system import System
@@ -60,8 +62,10 @@ class Run:
         ways = {target: way.environment for target, way in system.ways.items()}
         self.fleet = Fleet(self.settings, ways, {**extra, "PYTHONPATH": python_path}, directory / "logs")
         self.injector = Injector(system, self.fleet)
-        self.quiet = Quiet(self.settings, recorder.count)
         self.events = [event for load in plan.loads for event in events_of(plan.seed, load)]
+        redriven = [run for run in self.expected() if run.redriven]
+        self.operators = Operators(self.settings, plan.seed, redriven, self._wishes(), recorder.mend)
+        self.quiet = Quiet(self.settings, recorder.count, lambda: self.operators.is_busy)
         self.died: list[ProcessSeen] = []
         self.unconfirmed: frozenset[str] = frozenset()
         self.records = 0
@@ -83,7 +87,7 @@ class Run:
 
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
-        watch = asyncio.create_task(self._watch())
+        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self.operators.work())]
         publishing = Publishing(self.settings)
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,10 +96,12 @@ class Run:
                 await self._faults()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
-            quiet = await self.quiet.wait(deadline_s, self._check_watch(watch))
+            quiet = await self.quiet.wait(deadline_s, self._check(tasks))
         finally:
             publishing.close()
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         return quiet
 
     async def _faults(self) -> None:
@@ -120,12 +126,22 @@ class Run:
             await asyncio.sleep(WATCH_S)
 
     @staticmethod
-    def _check_watch(watch: "asyncio.Task[None]") -> Callable[[], None]:
+    def _check(tasks: "Sequence[asyncio.Task[None]]") -> Callable[[], None]:
         def check() -> None:
-            if watch.done():
-                watch.result()  # it ends only by an error
+            for task in tasks:
+                if task.done():
+                    task.result()
 
         return check
+
+    def _wishes(self) -> list[Wish]:
+        asked = [(event, LOADS[event.load].cancelled_after_s(event)) for event in self.events]
+        return [
+            Wish(event.at + after, run.id)
+            for event, after in asked
+            if after is not None
+            for run in LOADS[event.load].expected(event)
+        ]
 
     def expected(self) -> tuple[ExpectedRun, ...]:
         """What must have come of the events."""
@@ -160,40 +176,51 @@ def run_plan(
         run = Run(plan, system, recorder, extra or {})
         closing.callback(run.fleet.stop)
         tell("services: starting")
-        quiet, stored, rows = asyncio.run(_execute(run, deadline_s, tell))
-        seen = _topics(run, quiet, stored, rows)
+        quiet, stored = asyncio.run(_execute(run, deadline_s, tell))
+        seen = _topics(run, quiet, stored)
     leaked = [*run.fleet.leaked(), *_living(parts)]
     findings = judge(_with(seen, leaked))
     return SeedReport.of(plan, seen, findings, run.quiet, run.records, len(run.events), time.monotonic() - began)
 
 
-async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[bool, list[StoredRun], list[StoredRow]]:
+class _Stored(NamedTuple):
+    runs: Sequence[StoredRun]
+    rows: Sequence[StoredRow]
+    open_heads: Sequence[str]
+
+
+async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[bool, _Stored]:
     await run.prepare()
     tell(f"load and faults: {run.plan.seconds:.0f} s")
     quiet = await run.drive(deadline_s)
     tell(f"quiet after {run.quiet.seconds:.1f} s" if quiet else f"not quiet: lag {run.quiet.lags()}")
     inspection = Inspection(run.settings)
     try:
-        return quiet, await inspection.runs(), await inspection.rows()
+        return quiet, _Stored(await inspection.runs(), await inspection.rows(), await inspection.open_heads())
     finally:
         inspection.close()
 
 
-def _topics(run: Run, quiet: bool, stored: Sequence[StoredRun], rows: Sequence[StoredRow]) -> Observations:
+def _topics(run: Run, quiet: bool, stored: _Stored) -> Observations:
     return Observations(
         expected=run.expected(),
         uncertain=run.unconfirmed,
         jobs=tuple(read_jobs(run.settings)),
         runs=tuple(read_runs(run.settings)),
         dead_letters=tuple(read_dead_letters(run.settings)),
-        stored_runs=tuple(stored),
-        rows=tuple(rows),
+        stored_runs=tuple(stored.runs),
+        rows=tuple(stored.rows),
         calls=tuple(run.recorder.calls()),
         never_twice=frozenset(path for load in run.plan.loads for path in LOADS[load.name].never_twice),
         faults=tuple(run.injector.seen),
         after_faults=run.quiet.at_start,
         at_end=run.quiet.at_end,
         quiet=quiet,
+        timers=tuple(read_timers(run.settings)),
+        open_heads=tuple(stored.open_heads),
+        cancels=tuple(run.operators.cancels),
+        redrives=run.operators.redrives,
+        pauses=tuple(pause for load in run.plan.loads for pause in LOADS[load.name].pauses),
         died=tuple(run.died),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from headrace.chaos.loads.base import ExpectedRun
+from headrace.chaos.loads.base import ExpectedRun, Pause
 from headrace.storage.inspection import StoredRow, StoredRun
 
 
@@ -41,7 +41,11 @@ class JobSeen:
 
 @dataclass(frozen=True, slots=True)
 class RunSeen:
-    """A run record on the topic of runs; `appended` is when the broker took it, to the millisecond."""
+    """A run record on the topic of runs; `appended` is when the broker took it, to the millisecond.
+
+    `due` is when the run goes on, where it waits for a time, and `waits_for` what for. `done` are the ids of the steps
+    that it has succeeded in.
+    """
 
     place: Place
     appended: int
@@ -57,6 +61,9 @@ class RunSeen:
     job: Place
     started: int
     collected: object
+    due: int | None = None
+    waits_for: str = ""
+    done: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,23 @@ class PartitionOf(NamedTuple):
         return f"{self.group} on {self.topic}/{self.partition}"
 
 
+@dataclass(frozen=True, slots=True)
+class TimerSeen:
+    """A timer that is not fired: its id, which is its run's, its place, and when it is due."""
+
+    place: Place
+    id: str
+    due: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSeen:
+    """That somebody asked for the end of a run, and when Kafka had confirmed it; None where that is not known."""
+
+    run: str
+    confirmed: int | None
+
+
 Stands = Mapping[PartitionOf, Stand]
 
 
@@ -151,5 +175,13 @@ class Observations:
     quiet: bool = True
     """Whether the system came to rest before the deadline."""
     leaked: tuple[ProcessSeen, ...] = ()
+    timers: tuple[TimerSeen, ...] = ()
+    """Those left at the end."""
+    open_heads: tuple[str, ...] = ()
+    """Runs that somebody owns at the end: their heads do not expire."""
+    cancels: tuple[CancelSeen, ...] = ()
+    redrives: int = 0
+    """How often letters were redriven, those that were cut off included."""
+    pauses: tuple[Pause, ...] = ()
     died: tuple[ProcessSeen, ...] = ()
     """Processes that ended by themselves where no poison was in the load."""

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 FaultKind = Literal["kill", "kill-stay", "pause", "broker", "mongod", "rolling", "scale", "cut", "delay", "half-open"]
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 NETWORK: frozenset[FaultKind] = frozenset(("cut", "delay", "half-open"))
-SERVICES = ("trigger_matcher", "orchestrator", "recorder")
+SERVICES = ("trigger_matcher", "orchestrator", "recorder", "scheduler")
 SLOTS = 2
 """Processes of each service: the least with which a partition can move to a living one."""
 
@@ -50,9 +50,18 @@ RATES: dict[str, float] = {
     "slow": 1.5,
     "poison": 1.0,
     "large": 0.5,
+    "retries": 1.5,
+    "timers": 2.0,
+    "waits": 1.0,
+    "dead": 0.5,
+    "cancelled": 1.0,
 }
 """Events a second of each load: together a few dozen, so that a machine of two cores keeps up and what stands still
 stands still for another reason than load."""
+
+WEIGHTS = {"orchestrator": 4, "scheduler": 2}
+"""Whose processes are hit more often than the others': half of the time those that have effects to do twice, and a
+quarter those that a run can wait for in vain."""
 
 DUPLICATE_EVERY = 10
 """A careless publisher sends every tenth event twice."""
@@ -183,8 +192,7 @@ def _fault(chance: random.Random, kind: FaultKind, at: float, proxied: Sequence[
         # The other process of its service must live.
         targets = [target for target in targets if target.slot == 1]
     targets = [target for target in targets if target not in gone]
-    # Orchestrators half of the time: the other two services have no effects to do twice.
-    weights = [2 if target.service == "orchestrator" else 1 for target in targets]
+    weights = [WEIGHTS.get(target.service, 1) for target in targets]
     (target,) = chance.choices(targets, weights)
     return Fault(kind, at, duration, target)
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from headrace.chaos.loads import LOADS
-from headrace.chaos.loads.base import APP, SOURCE, LoadEvent
-from headrace.publisher import Published, Publisher, PublishError
+from headrace.chaos.loads.base import APP, SOURCE, FollowUp, LoadEvent
+from headrace.embedded import StackError
+from headrace.publisher import DELIVERY_TIMEOUT_MS, Published, Publisher, PublishError
 from headrace.settings import Settings
 
 
@@ -15,30 +16,44 @@ class Publishing:
 
     def __init__(self, settings: Settings) -> None:
         servers = settings.kafka["bootstrap.servers"]
-        # The client would tell of every broken connection on our terminal: the harness breaks them.
-        silent = {"log_level": "0"}
+        # As in the settings: it breaks the connections itself.
+        silent = {"log_level": settings.kafka["log_level"]}
         self._publisher = Publisher(APP, bootstrap_servers=servers, source=SOURCE, prefix=settings.prefix, kafka=silent)
         self._sent: dict[str, list[Future[Published]]] = {}
+        self._followed: dict[str, Future[Published]] = {}
 
     async def run(self, events: Sequence[LoadEvent]) -> None:
-        """Publishes all of `events`, each at its time after now, those with a second time once more."""
+        """Publishes all of `events`, each at its time after now, those with a second time once more, and then what
+        follows them."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        times = [(event.at, event) for event in events]
-        times += [(event.again_at, event) for event in events if event.again_at is not None]
-        for at, event in sorted(times, key=lambda each: each[0]):
+        times: list[tuple[float, LoadEvent, FollowUp | None]] = [(event.at, event, None) for event in events]
+        times += [(event.again_at, event, None) for event in events if event.again_at is not None]
+        for event in events:
+            if (follow_up := LOADS[event.load].follow_up(event)) is not None:
+                times.append((event.at + follow_up.after_s, event, follow_up))
+        for at, event, follow_up in sorted(times, key=lambda each: each[0]):
             await asyncio.sleep(max(0.0, began + at - loop.time()))
-            self._submit(event, LOADS[event.load].data(event))
+            if follow_up is None:
+                self._submit(event, LOADS[event.load].data(event))
+            else:
+                self._follow(event, follow_up)
 
     def unconfirmed(self) -> frozenset[str]:
-        """Ids of events none of whose records was confirmed and at least one was sent; waits for the last of them."""
+        """Ids of events none of whose records was confirmed and at least one was sent; waits for the last of them.
+
+        Raises StackError where one that follows another was not confirmed: what must come of it nobody can say.
+        """
         self._publisher.flush()
+        for id, sent in self._followed.items():
+            if not _arrived(sent):
+                raise StackError(f"Kafka did not confirm the event {id} within {DELIVERY_TIMEOUT_MS / 1000:.0f} s")
         return frozenset(id for id, sent in self._sent.items() if not any(_arrived(each) for each in sent))
 
     @property
     def records(self) -> int:
         """How many records were sent, duplicates included."""
-        return sum(len(sent) for sent in self._sent.values())
+        return sum(len(sent) for sent in self._sent.values()) + len(self._followed)
 
     def close(self) -> None:
         """Ends the publisher."""
@@ -47,6 +62,11 @@ class Publishing:
     def _submit(self, event: LoadEvent, data: Mapping[str, object]) -> None:
         future = self._publisher.submit_event(f"chaos.{event.load}", data, key=event.customer, id=event.id)
         self._sent.setdefault(event.id, []).append(future)
+
+    def _follow(self, event: LoadEvent, follow_up: FollowUp) -> None:
+        # Under the same key: it must not overtake the event that it follows.
+        id, data = f"{event.id}-followed", {"origin": event.id}
+        self._followed[id] = self._publisher.submit_event(follow_up.type, data, key=event.customer, id=id)
 
 
 def _arrived(sent: "Future[Published]") -> bool:

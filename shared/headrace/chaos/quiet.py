@@ -6,7 +6,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaException
 
 from headrace.chaos.observations import PartitionOf, Stands
-from headrace.chaos.reading import ends, lags_by_group, read_stands, total_lag
+from headrace.chaos.reading import ends, lags_by_group, read_stands, read_timers, total_lag
 from headrace.settings import Settings
 
 CALM_S = 2.0
@@ -23,17 +23,19 @@ class Quiet:
     partition with a lag was first seen to have moved.
     """
 
-    def __init__(self, settings: Settings, calls: Callable[[], int]) -> None:
-        """`calls` counts what the outside world has seen: it is not quiet while that grows."""
+    def __init__(self, settings: Settings, calls: Callable[[], int], is_busy: Callable[[], bool]) -> None:
+        """`calls` counts what the outside world has seen: it is not quiet while that grows, nor while `is_busy`."""
         self._settings = settings
         self._calls = calls
+        self._is_busy = is_busy
         self.at_start: Stands = {}
         self.at_end: Stands = {}
         self.moved_s: dict[PartitionOf, float] = {}
         self.seconds = 0.0
 
     async def wait(self, deadline_s: float, while_waiting: Callable[[], None]) -> bool:
-        """True once every group has committed all there is and nothing new came for CALM_S; False past the deadline.
+        """True once every group has committed all there is, nothing new came for CALM_S and no timer is pending; False
+        past the deadline.
 
         `while_waiting` is called before every look.
         """
@@ -46,10 +48,11 @@ class Quiet:
             stands = await self._look()
             self.seconds = loop.time() - began
             now = (list(ends(stands)), self._calls()) if stands else None
-            if now is None or now != before or total_lag(stands) > 0:
+            if now is None or now != before or total_lag(stands) > 0 or self._is_busy():
                 before, calm_since = now, loop.time()
             self._note(stands)
-            if loop.time() - calm_since >= CALM_S:
+            # Read whole, and so only where all else is at rest.
+            if loop.time() - calm_since >= CALM_S and not await self._pending():
                 return True
             if self.seconds > deadline_s:
                 return False
@@ -64,6 +67,9 @@ class Quiet:
             return await asyncio.to_thread(read_stands, self._settings)
         except KafkaException:
             return {}  # still coming back after a fault; the deadline bounds this
+
+    async def _pending(self) -> bool:
+        return bool(await asyncio.to_thread(read_timers, self._settings))
 
     def _note(self, stands: Stands) -> None:
         if not stands:

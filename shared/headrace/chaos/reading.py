@@ -8,9 +8,9 @@ from typing import TypeVar, cast
 import orjson
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from headrace.chaos.observations import DeadLetterSeen, JobSeen, PartitionOf, Place, RunSeen, Stand, Stands
+from headrace.chaos.observations import DeadLetterSeen, JobSeen, PartitionOf, Place, RunSeen, Stand, Stands, TimerSeen
 from headrace.contracts.runs import FINAL_STATUSES
-from headrace.contracts.topics import DEAD_LETTERS, RUNS
+from headrace.contracts.topics import DEAD_LETTERS, RUNS, TIMERS
 from headrace.installation import READS, group_name, source_topics, topics
 from headrace.settings import Settings
 from headrace.streams.offsets import committed
@@ -43,13 +43,20 @@ def read_dead_letters(settings: Settings) -> list[DeadLetterSeen]:
     return _read(settings, DEAD_LETTERS.full_name(settings.prefix), _dead_letter)
 
 
+def read_timers(settings: Settings) -> list[TimerSeen]:
+    """The timers that are pending: the newest record of each id, where that is no tombstone."""
+    newest: dict[bytes, TimerSeen | None] = {}
+    for key, timer in _read(settings, TIMERS.full_name(settings.prefix), _timer):
+        newest[key] = timer
+    return [timer for timer in newest.values() if timer is not None]
+
+
 def read_stands(settings: Settings) -> Stands:
     """Where every group stands in each partition it reads; raises KafkaException while the broker is away."""
     stands: dict[PartitionOf, Stand] = {}
     for service in READS:
         group = group_name(settings, service)
-        # Silent: the broker may be away, and that is known.
-        properties = {"group.id": group, "isolation.level": "read_committed", "log_level": 0}
+        properties = {"group.id": group, "isolation.level": "read_committed"}
         consumer = Consumer({**settings.kafka, **properties})
         try:
             partitions = [
@@ -72,7 +79,8 @@ def microseconds(text: str) -> int:
 
 
 def _read(settings: Settings, topic: str, parse: Callable[[Message], _T | None]) -> list[_T]:
-    consumer = Consumer({**settings.kafka, "group.id": "chaos-judge", "isolation.level": "read_committed"})
+    properties = {"group.id": "chaos-judge", "isolation.level": "read_committed", "fetch.wait.max.ms": 10}
+    consumer = Consumer({**settings.kafka, **properties})
     try:
         found = (parse(message) for n in range(settings.partitions) for message in _messages(consumer, topic, n))
         return [each for each in found if each is not None]
@@ -89,7 +97,8 @@ def _messages(consumer: Consumer, topic: str, number: int) -> Iterator[Message]:
     while max(first, *(each.offset for each in consumer.position([partition]))) < end:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{topic}/{number} could not be read to its end within {READ_TIMEOUT_S:.0f} s")
-        yield from (message for message in consumer.consume(1_000, 0.2) if message.error() is None)
+        # It waits for so many or so long: most partitions have fewer, and there are dozens.
+        yield from (message for message in consumer.consume(1_000, 0.02) if message.error() is None)
 
 
 def _place(message: Message) -> Place:
@@ -119,6 +128,8 @@ def _run(message: Message) -> RunSeen | None:
         return None
     event, job = (cast("Mapping[str, object]", run[name]) for name in ("event", "job"))
     status = str(run["status"])
+    next = cast("Mapping[str, object]", run.get("next") or {})
+    steps = cast("Sequence[Mapping[str, object]]", run["steps"])
     return RunSeen(
         place=_place(message),
         appended=message.timestamp()[1] * 1_000,
@@ -134,7 +145,17 @@ def _run(message: Message) -> RunSeen | None:
         job=Place(str(job["topic"]), cast(int, job["partition"]), cast(int, job["offset"])),
         started=microseconds(str(run["started_at"])),
         collected=run.get("collected"),
+        due=microseconds(str(next["due"])) if "due" in next else None,
+        waits_for=str(next.get("what", "")),
+        done=frozenset(str(step["id"]) for step in steps if step["status"] == "success"),
     )
+
+
+def _timer(message: Message) -> tuple[bytes, TimerSeen | None]:
+    id, value = message.key() or b"", message.value()
+    timer = None if value is None else _object(value) or {}
+    told = None if timer is None else TimerSeen(_place(message), id.decode(), str(timer.get("due")))
+    return id, told
 
 
 def _dead_letter(message: Message) -> DeadLetterSeen:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import cast
 
@@ -21,14 +22,15 @@ class Recorder:
     """Takes calls of any path and remembers them. `start`, then `address`; `close` ends it.
 
     It answers as `answers` say for the path, at once where they say nothing. Which event's call is answered late, and
-    which first call of a key fails, follows from path and event alone, so that a seed gives the same again.
+    how many calls of a key fail first, follows from path and event alone, so that a seed gives the same again.
     """
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
         self._loop = LoopThread("chaos-recorder")
         self._calls: list[_Seen] = []
-        self._known: set[tuple[str, str]] = set()
+        self._made: Counter[tuple[str, str]] = Counter()
+        self._mended: set[str] = set()
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -48,6 +50,10 @@ class Recorder:
     def count(self) -> int:
         """How many calls there were."""
         return len(self._calls)
+
+    def mend(self, event: str) -> None:
+        """From now on no call for this event fails."""
+        self._mended.add(event)
 
     def close(self) -> None:
         """Stops listening; calls under way are cut off."""
@@ -69,13 +75,17 @@ class Recorder:
         self._calls.append(seen)
         answer = self._answers.get(request.path, Answer())
         share = _share(f"{request.path}/{seen.event}")
-        first = (request.path, seen.key) not in self._known
-        self._known.add((request.path, seen.key))
+        status = 503 if self._fails(answer, seen, request.path, share) else 200
+        self._made[request.path, seen.key] += 1
         if wait := answer.least_s + (answer.most_s - answer.least_s) * share**2:
             await asyncio.sleep(wait)
-        status = 503 if first and share < answer.first_fails else 200
         seen.status, seen.answered = status, now_us()
         return web.json_response({"seen": len(self._calls)}, status=status)
+
+    def _fails(self, answer: Answer, seen: "_Seen", path: str, share: float) -> bool:
+        if answer.until_mended:
+            return seen.event not in self._mended
+        return self._made[path, seen.key] < answer.failing(share)
 
 
 class _Seen:

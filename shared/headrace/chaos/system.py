@@ -14,6 +14,9 @@ from headrace.embedded.processes import Children
 from headrace.embedded.statefile import StateDirectory
 from headrace.settings import Settings, load_settings
 
+RETRY_TIERS = "2s,5s"
+"""What is tried again is through before a plan's deadline, and a plan of a minute sees many."""
+
 
 class Way:
     """The proxies between one process and the platform's parts, and the addresses that lead through them."""
@@ -79,7 +82,7 @@ class System:
             way.mongodb.to(self._mongodb_port)
         plain = {name: None for name in Settings.model_fields if name.startswith(("kafka_sasl_", "kafka_ssl_"))}
         values = {**asked.model_dump(exclude={"kafka_bootstrap_servers", "mongodb_uri"}), **plain}
-        return load_settings(
+        settings = load_settings(
             **values
             | {
                 "kafka_security_protocol": "PLAINTEXT",
@@ -87,10 +90,13 @@ class System:
                 "mongodb_uri": mongodb,
                 "state_dir": directory,
                 "allow_private_hosts": True,
-                # What is tried again is through before a plan's deadline.
-                "retry_tiers": "1s,2s",
+                "retry_tiers": RETRY_TIERS,
             }
         )
+        # The client would tell of every broken connection on our terminal: the harness breaks them. Services get theirs
+        # from the environment.
+        settings.kafka["log_level"] = "0"
+        return settings
 
     def kill_broker(self) -> None:
         """SIGKILL; its data stay."""

@@ -7,6 +7,7 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from headrace.contracts.cloudevents import Location
+from headrace.contracts.control import Cancel
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Priority, job_key
 from headrace.contracts.validation import explain
@@ -60,6 +61,8 @@ class Resumption(BaseModel):
     """Both as a job's."""
     answer: Answer | None = None
     """What the run waited for; None where a moment has come."""
+    cancel: Cancel | None = None
+    """What it goes on for, if only to end: its record on the control topic may be read later than this one."""
 
     @property
     def record_key(self) -> bytes:

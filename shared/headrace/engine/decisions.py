@@ -59,7 +59,9 @@ class Retry(NamedTuple):
 class Awaited(NamedTuple):
     """An event that a step waits for: of this type and key, written since `since`, by `until`.
 
-    `step` is the step's key. `after` is the place of the last event that was not meant.
+    `step` is the step's key. `after` is the place of the last event that was not meant. `over` is when the step waits
+    no longer, where that is later than `until`: in its segment `looked` (with the generation before it) it asked once
+    more for what had come by then.
     """
 
     step: str
@@ -68,6 +70,8 @@ class Awaited(NamedTuple):
     since: datetime
     until: datetime
     after: int
+    over: datetime | None = None
+    looked: tuple[int, int] = (-1, -1)
 
 
 class Park(NamedTuple):

@@ -73,7 +73,8 @@ class Journal:
         """The keys of the steps that events, by source and id, have answered."""
         self._first_job_time: datetime | None = None
         self.job: Job | None = None
-        """The job of the segment in which the run last parked."""
+        """The job of the segment in which the run last left its worker."""
+        self._parked = False
         self.has_ended = False
         """Whether a strand has ended the whole run: those beside it begin no further step."""
         self._restart = restart
@@ -156,10 +157,16 @@ class Journal:
         self.has_ended = True
         self._pending.append({"key": "", "end": True})
 
-    def note_job(self, job: Job) -> None:
-        """What whoever resumes the run goes on with; it goes with the next entry."""
-        self.job = job
-        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True)})
+    def note_job(self, job: Job, *, parks: bool) -> None:
+        """What whoever resumes the run goes on with, and whether the run parks: it goes with the next entry."""
+        self.job, self._parked = job, parks
+        self._pending.append({"key": "", "job": job.model_dump(exclude_defaults=True), "parks": parks})
+
+    def has_parked_before(self, job: Job) -> bool:
+        """Whether the segment right before the job's ended by parking: all that waits has asked for its event then."""
+        before = self.job
+        is_next = before is not None and (before.generation, before.segment + 1) == (job.generation, job.segment)
+        return is_next and self._parked
 
     async def announce(self, key: str) -> None:
         """A call of which a resumed run must know comes next; raises OwnershipLost, PlatformUnavailable."""
@@ -267,6 +274,7 @@ class Journal:
             before = self._known.get(key, Noted())
             if "job" in item:
                 self.job = Job.model_validate(item["job"])
+                self._parked = bool(item.get("parks", True))
                 continue
             if "took" in item:
                 source, id = cast("Sequence[str]", item["took"])

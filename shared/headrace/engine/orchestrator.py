@@ -10,7 +10,7 @@ from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
 from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.containers import Containers
-from headrace.engine.decisions import Decision, HandOver, Leave, after_giving_up
+from headrace.engine.decisions import Decision, HandOver, Leave, Park, after_giving_up
 from headrace.engine.endings import (
     Ending,
     chain_too_long,
@@ -108,7 +108,7 @@ class Orchestrator(Containers):
             run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            journal.note_job(started.job)
+            journal.note_job(started.job, parks=isinstance(decision, Park))
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from headrace.contracts import limits
 from headrace.contracts.reserved import ENDED
@@ -24,6 +24,10 @@ transaction, to partitions whose leaders stamp them milliseconds apart, on clock
 LEAST_PARKED_S = 1.0
 """Less than this may be left of a time whose timer has fired: the scheduler's clock is ahead. It is slept, as to park
 again would be to be woken again at once."""
+
+LAST_LOOK_S = 10.0
+"""What the scheduler may take to tell of an event that has come in time: milliseconds, and after a crash as long as
+another needs to have the partition."""
 
 _WELL = ("success", "stopped")
 
@@ -119,7 +123,7 @@ def _begun(noted: Noted | None) -> tuple[Awaited, object] | None:
     if noted is None or noted.decision is None:
         return None
     awaited, inputs = cast("tuple[tuple[object, ...], object]", noted.decision)
-    return Awaited._make(awaited), inputs
+    return Awaited(*cast("Any", awaited)), inputs
 
 
 def _awaited(run: Run, journal: Journal, type: str, key: str, limit: float) -> Awaited:
@@ -139,9 +143,11 @@ async def _answer(
     """The answer, if the run was resumed with it and it is meant; else None, and the run parks.
 
     An event is taken by one step of a run, so that two that wait for the same do not take it for two. Raises
-    StepTimeout once the time is up.
+    StepTimeout once the time is up. Where anything else than the timer has resumed the run, or nothing has, it had not
+    asked for all that came in time: then it does so once more.
     """
-    answer = run.answer
+    answer, clock, segment = run.answer, run.ports.clock, (run.job.generation, run.job.segment)
+    is_passed_over = False
     if answer is not None and answer.step == run.key:
         run.strands.have_answer = True
     if answer is not None and answer.step == run.key and answer.at > awaited.after:
@@ -149,14 +155,21 @@ async def _answer(
         if journal.taker_of(event) in (None, run.key) and is_meant(answer):
             journal.note_taken(run.key, event)
             return answer
-        awaited = awaited._replace(after=answer.at)
+        awaited, is_passed_over = awaited._replace(after=answer.at), True
         journal.note_decision(run.key, (awaited, inputs))
-    left = (awaited.until - run.ports.clock.now()).total_seconds()
+    over = awaited.over or awaited.until
+    left = (over - clock.now()).total_seconds()
+    is_timer = answer is None and journal.has_parked_before(run.job)
+    has_looked = awaited.over is not None and tuple(awaited.looked) < segment
+    if left <= LEAST_PARKED_S and not is_timer and (is_passed_over or not has_looked):
+        over, left = clock.now() + timedelta(seconds=LAST_LOOK_S), LAST_LOOK_S
+        awaited = awaited._replace(over=over, looked=segment)
+        journal.note_decision(run.key, (awaited, inputs))
     if left <= LEAST_PARKED_S:
-        await run.ports.clock.sleep(max(0.0, left))
+        await clock.sleep(max(0.0, left))
         journal.note_decision(run.key, None)
         raise StepTimeout(limit)
-    run.park(Park(awaited.until, path, (awaited,)))
+    run.park(Park(over, path, (awaited,)))
     return None
 
 

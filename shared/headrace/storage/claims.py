@@ -112,10 +112,15 @@ class ClaimWriter:
     async def _compare_and_set(self, standing: _Standing, heads: Mapping[str, Head], session: bytes) -> None:
         """Makes each wish's owner the run's, where the head is still the one that was judged."""
         changes: list[UpdateOne] = []
+        revived = [run_id for run_id, (_, found) in standing.items() if found == "advanced" and heads[run_id].expiring]
+        await self._keep_journals(revived, heads)
         for run_id, (wish, _) in standing.items():
             head = heads[run_id]
             judged = {"_id": run_id, "owner": head.owner, "generation": head.generation, "segment": head.segment}
-            changes.append(UpdateOne(judged, {"$set": owned_by(wish.claim, session)}))
+            change: dict[str, object] = {"$set": owned_by(wish.claim, session)}
+            if run_id in revived:
+                change["$unset"] = {"expires_at": ""}
+            changes.append(UpdateOne(judged, change))
         try:
             with pymongo.timeout(OPEN_TRANSACTION_S):
                 await self._heads.bulk_write(changes, ordered=False)  # pyright: ignore[reportUnknownMemberType]
@@ -138,7 +143,11 @@ class ClaimWriter:
     async def _answer(self, standing: _Standing, heads: Mapping[str, Head]) -> None:
         """Ends the wishes whose compare-and-set matched, with the journal of their runs."""
         won = {run_id: heads[run_id] for run_id, (wish, _) in standing.items() if _owns(wish.claim, heads.get(run_id))}
-        await self._keep([run_id for run_id, head in won.items() if head.expiring], won)
+        # One that is taken over has ended where it expires: what ended it was committed, and whoever claims it does not
+        # know that yet. Nobody would let it go again.
+        late = [run_id for run_id, head in won.items() if head.expiring and standing[run_id][1] == "advanced"]
+        await self._keep_journals(late, won)
+        await keep_until(self._heads, late, None)
         entries = await self._entries([id for run_id, head in won.items() for id in _entry_ids(run_id, head)])
         for run_id, head in won.items():
             wish, found = standing[run_id]
@@ -149,13 +158,10 @@ class ClaimWriter:
                 text = f"run {run_id} has {len(journal)} of the {head.entries} journal entries that it had written"
                 wish.end(JournalIncomplete(text))
 
-    async def _keep(self, run_ids: Sequence[str], won: Mapping[str, Head]) -> None:
-        """A run that goes on does not expire. The journal first: a head that still expires has this done again."""
-        if not run_ids:
-            return
-        ids = [id for run_id in run_ids for id in _entry_ids(run_id, won[run_id])]
+    async def _keep_journals(self, run_ids: Sequence[str], heads: Mapping[str, Head]) -> None:
+        """A run that goes on does not expire. The journal first: of a head that still expires this is done again."""
+        ids = [id for run_id in run_ids for id in _entry_ids(run_id, heads[run_id])]
         await keep_until(self._journal, ids, None)
-        await keep_until(self._heads, run_ids, None)
 
     async def _entries(self, ids: Sequence[str]) -> dict[str, bytes]:
         entries: dict[str, bytes] = {}

@@ -38,8 +38,8 @@ class MongoRunHeads:
     async def claim(self, claim: Claim) -> Claimed:
         """Makes `claim.owner` the run's owner if the claim stands; see the engine's port and `judge`.
 
-        A run that expires no longer does once it is claimed. Raises PlatformUnavailable, JournalIncomplete, and
-        ValueError for numbers beyond 64 bits.
+        A run that expires no longer does once it goes on, with a later segment or generation. Raises
+        PlatformUnavailable, JournalIncomplete, and ValueError for numbers beyond 64 bits.
         """
         return await self._claims.claim(claim)
 

@@ -37,6 +37,7 @@ class Inspection:
     def __init__(self, settings: Settings) -> None:
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongodb, readConcernLevel="majority")
         self._runs = self._client[settings.prefix]["runs"]
+        self._heads = self._client[settings.prefix]["run_heads"]
         self._rows = self._client[settings.rows_database]
 
     async def runs(self) -> list[StoredRun]:
@@ -56,6 +57,12 @@ class Inspection:
             )
             for each in found
         ]
+
+    async def open_heads(self) -> list[str]:
+        """The ids of runs whose head does not expire: they are under way, or wait. Raises PlatformUnavailable."""
+        with reaching_mongodb():
+            found = await self._heads.find({"expires_at": {"$exists": False}}, {"_id": 1}).to_list(None)
+        return [str(each["_id"]) for each in found]
 
     async def rows(self) -> list[StoredRow]:
         """Every row of every app; raises PlatformUnavailable."""

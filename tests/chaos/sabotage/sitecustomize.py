@@ -1,7 +1,7 @@
-"""Breaks an orchestrator on purpose: put this folder on its PYTHONPATH and name ways in HEADRACE_SABOTAGE.
+"""Breaks services on purpose: put this folder on their PYTHONPATH and name ways in HEADRACE_SABOTAGE.
 
-Python imports this module at its start, before anything of Headrace. Each way is one patch of one promise, and touches
-one load's automation, so that several ways go into one run.
+Python imports this module at its start, before anything of Headrace. Each way is one patch of one promise in one
+service, and touches one load's automation, so that several ways go into one run.
 """
 
 # What is replaced here is replaced by what its types forbid: that is the point.
@@ -135,6 +135,62 @@ def die() -> None:
     JobRunner.__call__ = patched
 
 
-if os.environ.get("HEADRACE_SABOTAGE") and sys.orig_argv[-2:] == ["service", "orchestrator"]:
+def go_on() -> None:
+    """Whoever is cancelled goes on: runs of `cancelled`."""
+    from services.orchestrator.cancellations import Cancellations
+
+    Cancellations.of = lambda self, job, written_at: None
+
+
+def forget_the_first_life() -> None:
+    """A redriven run of `dead` begins anew: its journal is not read, and its calls have other keys."""
+    from services.orchestrator.jobs import JobRunner
+
+    started = JobRunner.__call__
+
+    def patched(self, record, turn):
+        found = orjson.loads(record.value)
+        if found.get("automation") == "dead" and found.get("generation", 0) > 0:
+            found["restart"] = found["generation"]
+            record = record._replace(value=orjson.dumps(found))
+        return started(self, record, turn)
+
+    JobRunner.__call__ = patched
+
+
+def keep_timers() -> None:
+    """A timer that has fired is not taken out: every fifth of `timers`."""
+    from services.scheduler.timers import TimerPartition
+
+    fire = TimerPartition._fire
+
+    def patched(self, timer, now):
+        act = fire(self, timer, now)
+        if act is not None and b'"timers"' in timer.value and timer.key[-1] % 5 == 0:
+            self._written.pop(timer.key, None)
+            act = act._replace(own=())
+        return act
+
+    TimerPartition._fire = patched
+
+
+def hurry() -> None:
+    """Tiers give out what waits in them at once."""
+    from headrace.streams import config
+
+    properties = config.StreamConfig.__init__
+
+    def patched(self, *args, **named):
+        properties(self, *args, **{**named, "delays": dict.fromkeys(named["delays"], 0.0)})
+
+    config.StreamConfig.__init__ = patched
+
+
+OF_THE_SCHEDULER = frozenset(("keep_timers",))
+"""All others are the orchestrator's."""
+
+if os.environ.get("HEADRACE_SABOTAGE") and sys.orig_argv[-2:-1] == ["service"]:
     for way in os.environ["HEADRACE_SABOTAGE"].split(","):
-        globals()[way]()
+        service = "scheduler" if way in OF_THE_SCHEDULER else "orchestrator"
+        if sys.orig_argv[-1] == service:
+            globals()[way]()

@@ -1,7 +1,7 @@
 """Effects: each row once; each call under one key, repeated only where a fault or a failure explains it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from headrace.chaos.checks.runs import grouped
@@ -30,10 +30,14 @@ SERVER_ERROR = 500
 
 
 def each_row_once(seen: Observations) -> Finding:
-    """Every row that an event must lead to is there exactly once, and no other; while something waits, at most once."""
+    """Every row that an event must lead to is there exactly once, and no other; while something waits, at most once.
+
+    One that its run may not have come to, because it was cancelled, is there if its record says so.
+    """
     living = [run for run in seen.expected if not run.dead]
-    expected = Counter(row for run in living for row in run.rows)
-    sure = Counter(row for run in living if run.origin not in seen.uncertain for row in run.rows)
+    come_to = _late_rows(seen)
+    expected = Counter(row for run in living for row in run.rows) + Counter(come_to)
+    sure = Counter(row for run in living if run.origin not in seen.uncertain for row in run.rows) + Counter(come_to)
     found = Counter(Row(row.table, str(row.columns.get("event"))) for row in seen.rows if row.app == APP)
     violations = [
         Violation(f"row of {row.table} for {row.event}", f"is there {found[row]} times, expected {wanted}")
@@ -71,17 +75,17 @@ def each_resend_is_explained(seen: Observations) -> Finding:
     """
     violations: list[Violation] = []
     failed = resends = 0
-    ended = _ended(seen)
+    ends = _Ends(seen)
     for key, made in grouped((call for call in seen.calls if call.key), lambda call: call.key).items():
         for earlier, later in pairwise(made):
             if earlier.status is not None and earlier.status >= SERVER_ERROR:
                 failed += 1
                 continue
             resends += 1
-            if not any(_explains(fault, earlier, later, ended.get(later.run)) for fault in seen.faults):
+            if not any(_explains(fault, earlier, later, ends.of(earlier)) for fault in seen.faults):
                 what = f"{later.path} was called again under {key}, and no fault explains it"
                 violations.append(Violation(later.run, what, _evidence([earlier, later])))
-    in_flight = sum(_in_flight(fault, seen.calls, ended) for fault in seen.faults)
+    in_flight = sum(_in_flight(fault, seen.calls, ends) for fault in seen.faults)
     if resends > in_flight * STEP_ATTEMPTS:
         what = f"{resends} resends, more than {in_flight} calls in flight × {STEP_ATTEMPTS} attempts"
         violations.append(Violation("all calls", what))
@@ -101,6 +105,18 @@ def once_is_never_twice(seen: Observations) -> Finding:
     return Finding(tuple(violations), {"once_calls": len(calls), "once_runs_of_unknown_end": unknown})
 
 
+def _late_rows(seen: Observations) -> list[Row]:
+    late = {run.id: run.late_rows for run in seen.expected if run.late_rows}
+    ends = {record.run: record for record in seen.runs if record.final and record.run in late}
+    return [
+        row
+        for id, end in ends.items()
+        for row in late[id]
+        # What it was cut off in and what it never came to is not among what it has done.
+        if end.status == "success" or row.table in end.done
+    ]
+
+
 def _missing(seen: Observations) -> Iterable[Violation]:
     made = {Call(call.path, call.event) for call in seen.calls}
     succeeded = {run.run for run in seen.runs if run.final and run.status == "success"}
@@ -110,13 +126,21 @@ def _missing(seen: Observations) -> Iterable[Violation]:
                 yield Violation(run.id, f"succeeded, but {call.path} was never called for {call.event}")
 
 
-def _ended(seen: Observations) -> Mapping[str, int]:
-    """When each run's first final record was appended."""
-    ended: dict[str, int] = {}
-    for run in seen.runs:
-        if run.final:
-            ended[run.run] = min(run.appended, ended.get(run.run, run.appended))
-    return ended
+class _Ends:
+    """When each run's generations ended: when the first final record of each was appended."""
+
+    def __init__(self, seen: Observations) -> None:
+        firsts: dict[tuple[str, int], int] = {}
+        for run in seen.runs:
+            if run.final:
+                name = run.run, run.generation
+                firsts[name] = min(run.appended, firsts.get(name, run.appended))
+        self._of = grouped(firsts.items(), lambda first: first[0][0])
+
+    def of(self, call: HttpCall) -> int | None:
+        """The end of the generation in which the call was made: the first one after it, else the last there is."""
+        ends = sorted(at for _, at in self._of[call.run])
+        return next((at for at in ends if at >= call.arrived), ends[-1] if ends else None)
 
 
 def _explains(fault: FaultSeen, earlier: HttpCall, later: HttpCall, ended: int | None) -> bool:
@@ -134,9 +158,9 @@ def _is_in_flight(fault: FaultSeen, call: HttpCall, ended: int | None) -> bool:
     return near and (ended is None or ended >= fault.began - COMMITTED_US)
 
 
-def _in_flight(fault: FaultSeen, calls: Sequence[HttpCall], ended: Mapping[str, int]) -> int:
+def _in_flight(fault: FaultSeen, calls: Sequence[HttpCall], ends: _Ends) -> int:
     """How many steps had a call in flight at the fault."""
-    return len({call.key for call in calls if _is_in_flight(fault, call, ended.get(call.run))})
+    return len({call.key for call in calls if _is_in_flight(fault, call, ends.of(call))})
 
 
 def _evidence(calls: Sequence[HttpCall]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Runs: none lost, none too many, none executed twice, and what is final stays."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ _ItemT = TypeVar("_ItemT")
 
 def each_event_has_one_run(seen: Observations) -> Finding:
     """Every event × matching automation has exactly one final run, on the topic and in MongoDB, as expected from the
-    events alone; dead letters are only where they are expected."""
+    events alone; dead letters are only where they are expected, and what was redriven died before that."""
     expected = {_name(each): each for each in seen.expected}
     finals = grouped((run for run in seen.runs if run.final), lambda run: (run.automation, run.source, run.event))
     stored = grouped(seen.stored_runs, lambda run: (run.automation, run.source, run.event))
@@ -30,10 +30,14 @@ def each_event_has_one_run(seen: Observations) -> Finding:
     for name, run in expected.items():
         if run.origin in seen.uncertain and not finals[name]:
             continue
+        ends = finals[name]
         if run.dead:
-            violations += _dead_as_expected(run, finals[name], run.id in dead, gone)
-        else:
-            violations += _final_as_expected(run, finals[name], [each.status for each in stored[name]], gone)
+            violations += _dead_as_expected(run, ends, dead[run.id], gone)
+            continue
+        if run.redriven:
+            violations += _redriven_as_expected(run, ends, dead[run.id], gone)
+            ends = [record for record in ends if record.generation > 0]
+        violations += _final_as_expected(run, ends, [each.status for each in stored[name]], gone)
     violations += _unexpected(seen, expected)
     violations += _unexpected_letters(seen)
     counts = {
@@ -42,6 +46,7 @@ def each_event_has_one_run(seen: Observations) -> Finding:
         "unfinished": sum(each.what.startswith("unfinished") for each in violations),
         "unexpected": sum(each.what.startswith("unexpected") for each in violations),
         "dead_letters": len(seen.dead_letters),
+        "redrives": seen.redrives,
     }
     return Finding(tuple(violations), counts)
 
@@ -117,18 +122,30 @@ def _final_as_expected(run: ExpectedRun, finals: list[RunSeen], stored: list[str
         yield Violation(subject, f"collected {finals[0].collected!r}, expected {run.collected!r}", _evidence(finals))
 
 
-def _dead_as_expected(run: ExpectedRun, finals: list[RunSeen], has_letter: bool, gone: str) -> Iterable[Violation]:
+def _redriven_as_expected(run: ExpectedRun, finals: list[RunSeen], letters: int, gone: str) -> Iterable[Violation]:
+    """It died once, in its first generation, and left one letter of that."""
     subject = f"{run.automation} for {run.event}"
-    if not has_letter:
+    first = [record for record in finals if record.generation == 0]
+    if not first:
+        yield Violation(subject, f"{gone}: no final record of its first generation", _evidence(finals))
+    if alive := [record for record in first if record.status != DEAD_LETTERED]:
+        yield Violation(subject, f"ended {alive[0].status}, expected a dead letter first", _evidence(alive))
+    if letters != 1:
+        yield Violation(subject, f"has {letters} dead letters, expected one", _evidence(finals))
+
+
+def _dead_as_expected(run: ExpectedRun, finals: list[RunSeen], letters: int, gone: str) -> Iterable[Violation]:
+    subject = f"{run.automation} for {run.event}"
+    if not letters:
         yield Violation(subject, f"{gone}: expected a dead letter and there is none")
     if alive := [record for record in finals if record.status != DEAD_LETTERED]:
         yield Violation(subject, f"ended {alive[0].status}, expected a dead letter", _evidence(alive))
 
 
-def _dead_runs(seen: Observations) -> set[str]:
-    """The ids of all runs with a dead letter."""
+def _dead_runs(seen: Observations) -> Mapping[str, int]:
+    """How many dead letters each run has."""
     jobs = {job.place: job.run for job in seen.jobs}
-    return {_run_of(letter, jobs) for letter in seen.dead_letters}
+    return Counter(_run_of(letter, jobs) for letter in seen.dead_letters)
 
 
 def _run_of(letter: DeadLetterSeen, jobs: Mapping[Place, str]) -> str:
@@ -147,7 +164,7 @@ def _unexpected(seen: Observations, expected: Mapping[Name, ExpectedRun]) -> Ite
 
 
 def _unexpected_letters(seen: Observations) -> Iterable[Violation]:
-    may_die = {run.id for run in seen.expected if run.dead}
+    may_die = {run.id for run in seen.expected if run.dead or run.redriven}
     jobs = {job.place: job.run for job in seen.jobs}
     for letter in seen.dead_letters:
         run = _run_of(letter, jobs)

@@ -48,10 +48,16 @@ class LoadEvent:
         """What conditions look at: 0 to 99."""
         return int(self.chance * 100)
 
+    @property
+    def other_chance(self) -> float:
+        """A second number in [0, 1), which does not follow from `amount`."""
+        return self.chance * 10_000 % 1
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that must be there exactly once: its table, and the event it came from."""
+    """A row that must be there exactly once: its table, and the event it came from. The step that makes it has the
+    table's name where its run may be cancelled."""
 
     table: str
     event: str
@@ -69,8 +75,10 @@ class Call:
 class ExpectedRun:
     """A run that must be there once. `owned` says that it has effects, so that a duplicate must not execute it again.
 
-    `dead` runs end as dead letters instead of in `statuses`. `collected` is the answer, None where nobody looks.
-    `published` is the event that the harness published where `event` is one that followed from it.
+    `dead` runs end as dead letters instead of in `statuses`. `redriven` ones do so first, and in `statuses` in a later
+    generation. `collected` is the answer, None where nobody looks. `published` is the event that the harness published
+    where `event` is one that followed from it. `late_rows` are there only if the run came to them: those of a run that
+    may be cancelled before.
     """
 
     automation: str
@@ -79,8 +87,10 @@ class ExpectedRun:
     statuses: frozenset[str] = SUCCESS
     owned: bool = True
     dead: bool = False
+    redriven: bool = False
     published: str = ""
     rows: tuple[Row, ...] = ()
+    late_rows: tuple[Row, ...] = ()
     calls: tuple[Call, ...] = ()
     collected: object = None
 
@@ -98,12 +108,42 @@ class ExpectedRun:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How the recorder answers calls of a path: after `least_s` to `most_s` seconds, and the first call of a share of
-    `first_fails` of the keys with status 503."""
+    """How the recorder answers calls of a path: after `least_s` to `most_s` seconds, and with status 503 the first
+    call of a share of `first_fails` of the keys, the first `fails` (least and most) of all, or `until_mended` all calls
+    for an event until the recorder is told that it is mended."""
 
     least_s: float = 0.0
     most_s: float = 0.0
     first_fails: float = 0.0
+    fails: tuple[int, int] = (0, 0)
+    until_mended: bool = False
+
+    def failing(self, share: float) -> int:
+        """How many calls of a key fail first; `share` is a number in [0, 1) that is its event's own."""
+        least, most = self.fails
+        return 1 if share < self.first_fails else least + int(share * (most - least + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A second event that the harness publishes for a load's event, under the same customer's key: its type, and how
+    many seconds after the first."""
+
+    type: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What every run of a load keeps: at least `least_s` between its first calls of two paths."""
+
+    before: str
+    after: str
+    least_s: float
+
+
+def _nothing(_event: LoadEvent) -> None:
+    """Of a load that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +161,10 @@ class Load:
     never_twice: frozenset[str] = frozenset()
     deadly: bool = False
     """Whether it kills workers by itself."""
+    pauses: tuple[Pause, ...] = ()
+    follow_up: Callable[[LoadEvent], FollowUp | None] = _nothing
+    cancelled_after_s: Callable[[LoadEvent], float | None] = _nothing
+    """When somebody asks for the end of the event's run, in seconds after its publication."""
 
 
 def events_of(seed: int, plan: LoadPlan) -> list[LoadEvent]:

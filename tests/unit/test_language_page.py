@@ -99,6 +99,19 @@ def test_the_examples_are_valid_pass_their_cases_and_lint_finds_nothing() -> Non
     assert orjson.loads(linted.stdout) == []
 
 
+def test_the_index_of_the_examples_names_what_is_there_each_with_cases() -> None:
+    index = (ROOT / "examples/README.md").read_text()
+    entries = re.findall(r"^\d+\. .*$", index, re.M)
+    assert len(entries) == 12
+    for path in re.findall(r"\]\(([^)]+\.yaml)\)", "".join(entries)):
+        (loaded,) = load(ROOT / "examples" / path)
+        assert len(loaded.automation.tests) > 1, path
+    for folder in map(Path, EXAMPLES):
+        assert f"examples/{folder.name}" in index
+        told = re.findall(r"^\| `([^`]+)` \|", (folder / "README.md").read_text(), re.M)
+        assert sorted(told) == sorted(path.stem for path in folder.glob("*.yaml"))
+
+
 def test_what_the_readme_says_about_trying_an_automation_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)

@@ -30,7 +30,7 @@ from headrace.trials import try_case
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [str(ROOT / "examples" / name) for name in ("flights", "shop")]
+EXAMPLES = [str(path) for path in sorted((ROOT / "examples").iterdir()) if path.is_dir() and path.name != "steps"]
 """Those that need no package of steps."""
 PAGE = (ROOT / "docs/language.md").read_text()
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
@@ -97,6 +97,19 @@ def test_the_examples_are_valid_pass_their_cases_and_lint_finds_nothing() -> Non
     linted = CliRunner().invoke(app, ["lint", *EXAMPLES, "--json"])
     assert linted.exit_code == 0
     assert orjson.loads(linted.stdout) == []
+
+
+def test_the_index_of_the_examples_names_what_is_there_each_with_cases() -> None:
+    index = (ROOT / "examples/README.md").read_text()
+    entries = re.findall(r"^\d+\. .*$", index, re.M)
+    assert len(entries) == 12
+    for path in re.findall(r"\]\(([^)]+\.yaml)\)", "".join(entries)):
+        (loaded,) = load(ROOT / "examples" / path)
+        assert len(loaded.automation.tests) > 1, path
+    for folder in map(Path, EXAMPLES):
+        assert f"examples/{folder.name}" in index
+        told = re.findall(r"^\| `([^`]+)` \|", (folder / "README.md").read_text(), re.M)
+        assert sorted(told) == sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def test_what_the_readme_says_about_trying_an_automation_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ class LetterWriter:
         now = datetime.now(UTC)
         await self._letters.record(letters, now)
         # Of these there is no final record, with which a run's head gets its end otherwise.
-        ended = [each.letter.run.run_id for each in letters if each.letter.run and not each.letter.run.had_outcome]
+        runs = [each.letter.run for each in letters if each.letter.run and not each.letter.run.had_outcome]
+        ended = {run.run_id: run.generation for run in runs}
         if ended:
             await self._heads.expire(ended, now + self._heads_kept)

@@ -52,7 +52,12 @@ class RunWriter:
     async def _write(self, records: Sequence[RunRecord]) -> Applied:
         now = datetime.now(UTC)
         applied = await self._runs.apply(records, now)
-        ended = [each["run_id"] for each in records if each.get("owned") and each["status"] in FINAL_STATUSES]
+        # In the order of their records, of which a run's last counts.
+        ended = {
+            each["run_id"]: each["generation"]
+            for each in records
+            if each.get("owned") and each["status"] in FINAL_STATUSES
+        }
         if ended:
             await self._heads.expire(ended, now + self._heads_kept)
         return applied

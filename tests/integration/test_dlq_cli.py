@@ -193,7 +193,7 @@ async def test_a_redriven_run_keeps_its_journal_for_as_long_as_its_job_may_wait(
     for claim in owners.values():
         await storage.heads.claim(claim)
         await storage.heads.append(claim, 0, b"{}")
-    await storage.heads.expire(["r1"], soon)
+    await storage.heads.expire({"r1": 0}, soon)
     await letter_actions.redrive(
         kept.settings, storage, LetterFilter(app="shop", error="broken"), How(), "ann", NEVER()
     )

@@ -564,7 +564,7 @@ async def test_a_mongodb_that_is_away_is_an_outage_to_everyone_who_asks(
             storage.heads.claim(claim_of("run")),
             storage.heads.append(claim_of("run"), 0, b"e"),
             storage.heads.append_with_row(claim_of("other"), 0, said(b"e"), row_of("other", "1")),
-            storage.heads.expire(["run"], datetime.now(UTC)),
+            storage.heads.expire({"run": 0}, datetime.now(UTC)),
             storage.suspects.found(["a"]),
             storage.suspects.mark(["a"]),
             storage.suspects.count("a"),
@@ -582,8 +582,8 @@ async def test_runs_that_have_ended_expire_and_one_that_goes_on_does_not(storage
         await storage.heads.append(claim_of(run), 0, b"0")
         await storage.heads.append(claim_of(run), 1, b"1")
     for _ in range(2):
-        await storage.heads.expire(["ended", "redriven", "pure"], at)
-    await storage.heads.expire([], at)
+        await storage.heads.expire({"ended": 0, "redriven": 0, "pure": 0}, at)
+    await storage.heads.expire({}, at)
     redriven = await storage.heads.claim(claim_of("redriven", "b", job=1, generation=1))
     assert redriven == Claimed("advanced", (b"0", b"1"))
     assert {
@@ -596,13 +596,26 @@ async def test_runs_that_have_ended_expire_and_one_that_goes_on_does_not(storage
         assert [i["expireAfterSeconds"] for i in database.ours[name].list_indexes() if "expires_at" in i["key"]] == [0]
 
 
+async def test_a_run_that_was_redriven_does_not_expire_for_its_former_end(storage: Storage, database: Database) -> None:
+    """Whoever writes down ends may be late, or do it again."""
+    at = datetime(2099, 1, 1, tzinfo=UTC)
+    await storage.heads.claim(claim_of("run"))
+    await storage.heads.append(claim_of("run"), 0, b"0")
+    await storage.heads.claim(claim_of("run", "b", job=1, generation=1))
+    await storage.heads.expire({"run": 0}, at)
+    assert database.ours["run_heads"].count_documents({"expires_at": {"$exists": True}}) == 0
+    assert database.ours["run_journal"].count_documents({"expires_at": {"$exists": True}}) == 0
+    await storage.heads.expire({"run": 1}, at)
+    assert database.ours["run_journal"].count_documents({"expires_at": at}) == 1
+
+
 async def test_a_run_that_has_ended_expires_also_where_who_does_not_know_claims_it_again(
     storage: Storage, database: Database
 ) -> None:
     at = datetime(2099, 1, 1, tzinfo=UTC)
     await storage.heads.claim(claim_of("run"))
     await storage.heads.append(claim_of("run"), 0, b"0")
-    await storage.heads.expire(["run"], at)
+    await storage.heads.expire({"run": 0}, at)
     assert await storage.heads.claim(claim_of("run", "b")) == Claimed("taken_over", (b"0",))
     assert database.ours["run_heads"].count_documents({"expires_at": at + HEAD_OUTLIVES_JOURNAL}) == 1
     assert database.ours["run_journal"].count_documents({"expires_at": at}) == 1

@@ -1,6 +1,6 @@
 """Who owns each run, and the run's journal: the engine's port on MongoDB."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from headrace.engine.ports import Claim, Claimed
@@ -57,14 +57,16 @@ class MongoRunHeads:
         """The same, and does `effect`: both or neither. Raises RowConflict, RowMissing and RowRefused as well."""
         return await self._appends.append_with_row(claim, number, entry, effect)
 
-    async def expire(self, run_ids: Sequence[str], at: datetime) -> None:
+    async def expire(self, ended: Mapping[str, int], at: datetime) -> None:
         """Lets the journals of these runs go at `at`, and their heads HEAD_OUTLIVES_JOURNAL later.
 
-        Repeatable; runs that have no head are passed over. `at` is aware. Raises PlatformUnavailable, then some may be
-        done.
+        `ended` is each run's generation that came to its end: one that was redriven since is passed over, and so are
+        runs that have no head. Repeatable; `at` is aware. Raises PlatformUnavailable, then some may be done.
         """
         with reaching_mongodb():
-            found = await self._heads.find({"_id": {"$in": [*run_ids]}}, {"entries": 1}).to_list(None)
+            asked = {"_id": {"$in": [*ended]}}
+            known = await self._heads.find(asked, {"entries": 1, "generation": 1}).to_list(None)
+            found = [head for head in known if int(head["generation"]) <= ended[str(head["_id"])]]
             ids = [entry_id(str(head["_id"]), number) for head in found for number in range(int(head["entries"]))]
             await keep_until(self._journal, ids, at)
             await keep_until(self._heads, [str(head["_id"]) for head in found], at + HEAD_OUTLIVES_JOURNAL)

@@ -69,7 +69,7 @@ class RowQueryInputs(Inputs):
     table: TableName
     filter: JsonObject | None = None
     sort: Annotated[tuple[Sort, ...], Field(max_length=MOST_SORTS)] = ()
-    limit: Annotated[int, BeforeValidator(coerce.to_number), Field(ge=1, le=MOST_ROWS)] = 100
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), BeforeValidator(coerce.to_number)] = 100
     cursor: Text | None = None
 
 

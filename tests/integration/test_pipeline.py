@@ -121,7 +121,9 @@ def test_a_giant_key_is_one_dead_letter_and_the_events_behind_it_fire(installati
 def test_flights_make_exactly_what_plain_python_expects_though_each_service_is_killed(
     installation: Installation,
 ) -> None:
-    installation.apply(*(each.model_dump(mode="json", by_alias=True) for each in read_automations(EXAMPLE)))
+    installation.apply(
+        *(each.model_dump(mode="json", by_alias=True, exclude_unset=True) for each in read_automations(EXAMPLE))
+    )
     wanted = 1_500
     flights = [each for each, _ in zip(read_flights(EXAMPLE / "flights.csv.gz"), range(wanted), strict=False)]
     with installation.publisher(APP) as publisher:

@@ -193,3 +193,15 @@ def test_an_offset_at_the_edge_of_the_calendar_is_an_error_of_ours() -> None:
     edge = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))).isoformat()
     with pytest.raises(ContractError):
         read_event(headers(ce_time=edge), PLACE, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        (False, 0, True), (1, True, True), ({"k": True}, {"k": 1}, True), ([[1]], [[True]], True), (None, 0, True),
+        (1, 1.0, False), ({"k": [True]}, {"k": [True]}, False), ([], [], False),
+    ],
+)  # fmt: skip
+def test_a_boolean_that_becomes_a_number_has_changed(before: object, after: object, changed: bool) -> None:
+    payload = {"op": "u", "before": {"a": before}, "after": {"a": after}, "source": {"table": "t"}}
+    assert read_row_change(orjson.dumps(payload)).changed == (["a"] if changed else [])

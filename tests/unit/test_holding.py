@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from test_engine import execute, log
 
-from headrace.contracts.automation import parse_automation
-from headrace.engine import SystemClock
+from headrace.contracts.automation import DocumentError, parse_automation
+from headrace.engine import SystemClock, compile_plan
 from headrace.engine.holding import ITEMS_HELD, can_see_items
 
 pytestmark = pytest.mark.unit
@@ -152,3 +152,32 @@ async def test_ten_times_the_items_take_hardly_more_memory() -> None:
 
     await peak(10)
     assert await peak(MOST) <= 1.2 * await peak(1_000)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ " + " + ".join(["1"] * 985) + " }}", "{{ trigger" + ".a" * 30_000 + " }}", "{{ 1" + "|string" * 9_000 + " }}"],
+)
+def test_a_template_that_is_nested_too_deeply_is_refused_in_words(template: str) -> None:
+    steps = [{"id": "s", "collect": template}]
+    document = parse_automation(
+        {"name": "a", "app": "shop", "trigger": {"type": "event", "event": "*"}, "steps": steps}
+    )
+    with pytest.raises(DocumentError, match="nested"):
+        compile_plan(document, 1)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"use": "event.publish", "with": {"type": "x", "data": {"deep": "{{ state.x }}"}}},
+        {"call": {"automation": "other", "fields": {"deep": "{{ state.x }}"}}},
+    ],
+)
+async def test_what_no_job_can_hold_is_not_published(last: dict[str, Any]) -> None:
+    deeper = {"id": "l", "set": {"x": "{{ [state.x] }}"}}
+    outcome = await run(loop(250, deeper), {"id": "out", **last})
+    error = outcome.record["steps"][1]["error"]
+    assert error["type"] == "bad_input"
+    assert "nested too deeply" in error["message"]
+    assert not outcome.publications

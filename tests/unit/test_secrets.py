@@ -204,3 +204,7 @@ def test_no_depth_of_a_value_hides_a_secret_and_all_else_stays(value: object) ->
 def test_short_values_are_no_secrets_and_of_two_the_longer_goes_first() -> None:
     assert Mask(["abc"]).text("abcabc") == "abcabc"
     assert Mask(["abcd", "abcdefgh"]).text("abcdefgh abcd") == "*** ***"
+
+
+def test_a_secret_is_masked_as_html_spells_it() -> None:
+    assert Mask(["a<b>&\"c'"]).text("x a&lt;b&gt;&amp;&quot;c&#x27; y") == "x *** y"

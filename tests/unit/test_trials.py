@@ -700,3 +700,14 @@ def test_an_apps_file_that_is_wrong_is_told_with_its_place_and_without_its_value
     assert isinstance(done.exception, SettingsError)
     assert f"HEADRACE_APPS_FILE: {apps_file}: apps.shop.secrets.KEY: expected text" in str(done.exception)
     assert "hunter2" not in str(done.exception)
+
+
+def test_a_step_that_is_skipped_is_not_done() -> None:
+    skipped = {**LOG, "when": "{{ false }}", "with": {"text": "x"}}
+    cases = [
+        {"name": "c", "expect": {"steps": {"after": each}}}
+        for each in ({}, None, {"status": "skipped"}, {"outputs": {}})
+    ]
+    document = automation(skipped, tests=cases)
+    found = [not try_case(document, case).differences for case in document.tests]
+    assert found == [False, True, True, False]

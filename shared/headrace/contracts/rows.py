@@ -1,7 +1,7 @@
 """A change of a row, in Debezium's envelope (the `payload` part; a Debezium topic without schemas)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,11 +39,25 @@ class RowChange(BaseModel):
         if not before or not after:
             return sorted(before or after)
         return sorted(
-            name for name in before.keys() | after.keys() if before.get(name, _ABSENT) != after.get(name, _ABSENT)
+            name
+            for name in before.keys() | after.keys()
+            if not _same(before.get(name, _ABSENT), after.get(name, _ABSENT))
         )
 
 
 _ABSENT = object()
+
+
+def _same(left: object, right: object) -> bool:
+    """Equal, and so are all values in it: to Python true is 1."""
+    if left != right:
+        return False
+    if isinstance(left, dict):
+        before, after = cast("dict[str, object]", left), cast("dict[str, object]", right)
+        return all(_same(value, after[name]) for name, value in before.items())
+    if isinstance(left, list):
+        return all(map(_same, cast("list[object]", left), cast("list[object]", right)))
+    return isinstance(left, bool) is isinstance(right, bool)
 
 
 def read_row_change(value: bytes | None) -> RowChange:

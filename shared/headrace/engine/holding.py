@@ -32,8 +32,8 @@ def can_see_items(automation: Automation) -> bool:
     step's outputs, or those of all steps, as a whole."""
     try:
         return any(map(_reaches_items, _references(automation.model_dump())))
-    except LanguageError:
-        return True
+    except (LanguageError, RecursionError):
+        return True  # whoever compiles it says where and why
 
 
 def _reaches_items(reference: Reference) -> bool:

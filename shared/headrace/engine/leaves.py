@@ -4,7 +4,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
 from headrace.contracts.automation.values import delay_seconds
+from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Parent, derived_uuid, run_id
+from headrace.contracts.representable import refuse_deep
 from headrace.contracts.reserved import CALLED, Start
 from headrace.contracts.runs import Attempt, StepResult
 from headrace.contracts.topics import EVENTS
@@ -124,6 +126,10 @@ def call(run: Run, step: PlannedCall) -> Called:
     parent = Parent(run_id=job.run_id, automation=job.automation, step=key, awaits=step.wait)
     event = own_event(job, derived_uuid(key), CALLED, run.now, subject=step.automation)
     body = dumps(Start(automation=step.automation, fields=fields, parent=parent).model_dump(exclude_none=True))
+    try:
+        refuse_deep(body, "call.fields")
+    except ContractError as error:
+        raise StepError("bad_input", error.message) from None
     run.publications.append(published(event, EVENTS.full_name(run.ports.prefix), job.key, body))
     return Called(run_id(job.app, step.automation, event), inputs)
 

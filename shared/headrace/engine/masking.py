@@ -1,10 +1,11 @@
 """Secrets out of what people read: whatever a run stores or shows has `***` where a secret's value would stand.
 
-Found is what is written as it is, or as a JSON text or a URL would write it; not what was computed from it (a hash,
+Found is what is written as it is, or as JSON, HTML or a URL would write it; not what was computed from it (a hash,
 Base64, a number). What a run sends or writes on purpose is not touched.
 """
 
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import cast
 from urllib.parse import quote, quote_plus
 
@@ -122,8 +123,9 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def _spellings(value: str) -> Iterable[str]:
-    """As it is, inside of JSON, inside of a URL."""
+    """As it is, inside of JSON, of HTML, of a URL."""
     yield value
+    yield escape(value)
     yield orjson.dumps(value.encode(errors="replace").decode())[1:-1].decode()
     yield quote(value, safe="", errors="replace")
     yield quote(value, errors="replace")

@@ -135,6 +135,9 @@ def _step(
             yield Difference(what, "the number of an iteration for each loop", impossible)
             return
         found = [(at, step) for at, step in found if at == parsed[2]]
+    if wanted is None or "status" not in wanted:
+        # One whose `when` is false is not done.
+        found = [(at, step) for at, step in found if step["status"] != "skipped"]
     if wanted is None:
         if found:
             yield Difference(what, "not to be done", f"done: {found[0][1]['status']}")

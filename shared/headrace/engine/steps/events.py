@@ -6,7 +6,9 @@ from pydantic import AfterValidator
 
 from headrace.contracts import limits
 from headrace.contracts.cloudevents import Event
+from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import derived_uuid
+from headrace.contracts.representable import refuse_deep
 from headrace.contracts.reserved import RESERVED
 from headrace.contracts.topics import EVENTS
 from headrace.engine.errors import StepError
@@ -83,6 +85,10 @@ class EventPublish(PureStep):
         body = dumps(inputs.data)
         if len(body) > limits.EVENT_BODY:
             raise StepError("too_large", f"inputs: data: {len(body)} bytes as JSON; {limits.EVENT_BODY} are accepted")
+        try:
+            refuse_deep(body, "data")
+        except ContractError as error:
+            raise StepError("bad_input", f"inputs: {error.message}") from None
 
         def compute(run: Run) -> Outputs:
             topic = _topic(inputs.topic, run)

@@ -52,6 +52,8 @@ def _sorted(
 def _sort(
     scope: Scope, value: object, reverse: bool = False, case_sensitive: bool = False, attribute: Path = None
 ) -> list[object]:
+    if isinstance(attribute, str) and "," in attribute:
+        raise Misuse("`attribute` is one path; for several sort once for each, by the last one first")
     return _sorted(scope, value, steps_of(attribute), reverse, case_sensitive)
 
 

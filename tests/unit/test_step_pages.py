@@ -58,6 +58,15 @@ def test_where_a_page_would_overwrite_another_s_file_nothing_is_written(tmp_path
     assert (tmp_path / name).read_text() == "# Mine"
 
 
+def test_a_link_to_nowhere_in_the_place_of_a_page_is_another_s_file(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.md"
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "log.md").symlink_to(outside)
+    assert isinstance(write_into(folder).exception, UsageError)
+    assert not outside.exists()
+
+
 PAGES = sorted(file for file in FOLDER.glob("*.md") if file.name != "README.md")
 EXAMPLES = {file.stem: re.findall(r"```yaml\n(.*?)```", file.read_text(), re.S) for file in PAGES}
 

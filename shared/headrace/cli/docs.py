@@ -1,5 +1,6 @@
 """`docs`: pages that are made of the code."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def steps(out: Annotated[Path, typer.Option(help="The directory of the pages.")]
     written = pages(OURS)
     out.mkdir(parents=True, exist_ok=True)
     there = [file for file in out.glob("*.md") if is_written_by_us(file)]
-    others = [name for name in written if (out / name).exists() and out / name not in there]
+    others = [name for name in written if os.path.lexists(out / name) and out / name not in there]
     if others:
         raise UsageError(
             f"{out}: {', '.join(others)} would be overwritten, and was not written by `headrace docs steps`; nothing "

@@ -711,3 +711,17 @@ def test_a_step_that_is_skipped_is_not_done() -> None:
     document = automation(skipped, tests=cases)
     found = [not try_case(document, case).differences for case in document.tests]
     assert found == [False, True, True, False]
+
+
+def test_a_case_whose_script_finds_no_process_fails_and_the_others_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("headrace.engine.scripts.process.subprocess.Popen", none)
+    document = automation(
+        {"id": "r", "use": "script.js", "with": {"code": "return 1"}},
+        tests=[{"name": "c", "expect": {"status": "success"}}],
+    )
+    (difference,) = try_case(document, document.tests[0]).differences
+    assert "no process for scripts can be started" in difference.found
+    assert "stub" in difference.found

@@ -12,7 +12,7 @@ import orjson
 from headrace.contracts import limits
 from headrace.contracts.automation import Automation, Expectation, LoopStep, Step, TestCase, inner
 from headrace.contracts.runs import RunRecord, StepResult
-from headrace.engine import StepCrashed
+from headrace.engine import PlatformUnavailable, StepCrashed
 from headrace.engine.apps import AppConfig, nothing_configured
 from headrace.engine.plain import dumps
 from headrace.engine.stub_answers import StubError
@@ -59,6 +59,9 @@ def try_case(
         return CaseResult(automation.id, case, (Difference("the case", "a case that can be tried", str(error)),), None)
     except StepCrashed as error:
         return CaseResult(automation.id, case, (Difference("the run", "an end", error.message),), None)
+    except PlatformUnavailable as error:
+        told = f"none: {error}; this machine has no room for it, or give the step a stub"
+        return CaseResult(automation.id, case, (Difference("the run", "an end", told),), None)
     if isinstance(tried, NotFired):
         differences = list(_not_fired(case.expect, tried))
         return CaseResult(automation.id, case, differences, tried)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from headrace.streams.intake import Intake
 
@@ -89,3 +89,24 @@ def test_ends_told_one_after_the_other_reach_a_reader_who_comes_late(consumer: F
         ("timers", 0): 0,
         ("timers", 1): 0,
     }
+
+
+class Unanswered(FakeConsumer):
+    """Its group's offsets are never told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.asked.set()
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_member_that_waits_for_its_offsets_in_vain_stops_when_it_is_asked_to() -> None:
+    consumer = Unanswered()
+    intake = Intake(cast(Consumer, consumer), "g", ["timers"], lambda _: False, 10, 1_000)
+    intake.start()
+    assert consumer.asked.wait(10)
+    intake.close()  # waits for the thread
+    assert intake.epochs == {}

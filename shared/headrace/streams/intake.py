@@ -49,6 +49,10 @@ class Batch(NamedTuple):
     """(epoch, position) by partition."""
 
 
+class _Stopped(Exception):
+    """Asked to stop within an assignment, which is given up."""
+
+
 class Intake:
     """Reads `topics` as a member of the consumer's group.
 
@@ -180,6 +184,8 @@ class Intake:
                 self._serve_requests()
                 self._read()
                 self._beat()
+        except _Stopped:
+            self._log.warning("stopped before its partitions' offsets were known")
         except StreamFailed as failure:
             self._fail(failure)
         except KafkaException as error:
@@ -312,7 +318,7 @@ class Intake:
                 answer.set_exception(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        offsets = committed_at_last(consumer, self._group, partitions, self._beat)
+        offsets = committed_at_last(consumer, self._group, partitions, self._beat_or_stop)
         for found in offsets:
             if found.error is not None:
                 raise StreamFailed(f"no committed offset for {found.topic}/{found.partition}: {found.error}")
@@ -356,6 +362,11 @@ class Intake:
         self._give_up(consumer, partitions)
         self._listener.lost(gone)
         self._log.warning("partitions lost", partitions=_names(partitions))
+
+    def _beat_or_stop(self) -> None:
+        self._beat()
+        if self._stopping.is_set():
+            raise _Stopped
 
     def _beat(self) -> None:
         self.last_beat = time.monotonic()

@@ -11,6 +11,10 @@ from headrace.streams.errors import StreamFailed
 COMMITTED_TIMEOUT_S = 15.0
 """An offset under an open transaction is told once that has ended: transaction.timeout.ms (3 s) and the clean-up."""
 
+TRY_S = 5.0
+"""Of one question within an assignment: longer than a transaction's time-out, and a worker that is asked to stop
+meanwhile does so this much later at the most."""
+
 ASSIGN_TIMEOUT_S = 240.0
 """How long an assignment waits for its offsets. Past max.poll.interval.ms (300 s) we would be thrown out anyway."""
 
@@ -44,11 +48,14 @@ def committed(consumer: Consumer, partitions: Sequence[TopicPartition], timeout_
 def committed_at_last(
     consumer: Consumer, group: str, partitions: list[TopicPartition], beat: Callable[[], None]
 ) -> list[TopicPartition]:
-    """The same, though the coordinator be away for a while; calls `beat` between tries. Raises StreamFailed."""
+    """The same, though the coordinator be away for a while; calls `beat` between tries, which may end it by raising.
+
+    Raises StreamFailed.
+    """
     deadline = time.monotonic() + ASSIGN_TIMEOUT_S
     while True:
         try:
-            return committed(consumer, partitions, COMMITTED_TIMEOUT_S)
+            return committed(consumer, partitions, TRY_S)
         except KafkaException as error:
             if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                 raise StreamFailed(

@@ -110,3 +110,34 @@ def test_a_member_that_waits_for_its_offsets_in_vain_stops_when_it_is_asked_to()
     assert consumer.asked.wait(10)
     intake.close()  # waits for the thread
     assert intake.epochs == {}
+
+
+class LateAssignment(FakeConsumer):
+    """Is given its partitions as it closes, when questions are not answered any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.questions = 0
+
+    def consume(self, count: int, timeout: float) -> list[End]:
+        self.begun.set()
+        return []
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.questions += 1
+        return partitions
+
+    def close(self) -> None:
+        assert self._assign is not None
+        self._assign(self, [TopicPartition("timers", 0)])
+
+
+def test_what_is_assigned_while_the_member_leaves_is_not_asked_about() -> None:
+    consumer = LateAssignment()
+    intake = Intake(cast(Consumer, consumer), "g", ["timers"], lambda _: False, 10, 1_000)
+    intake.start()
+    assert consumer.begun.wait(10)
+    intake.close()
+    assert consumer.questions == 0
+    assert intake.epochs == {}

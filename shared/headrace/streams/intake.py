@@ -318,6 +318,9 @@ class Intake:
                 answer.set_exception(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._stopping.is_set():
+            # Told within `close`, in which no question is answered: the client gives them back by itself.
+            return
         offsets = committed_at_last(consumer, self._group, partitions, self._beat_or_stop)
         for found in offsets:
             if found.error is not None:

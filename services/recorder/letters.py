@@ -49,6 +49,8 @@ class LetterWriter:
         await self._letters.record(letters, now)
         # Of these there is no final record, with which a run's head gets its end otherwise.
         runs = [each.letter.run for each in letters if each.letter.run and not each.letter.run.had_outcome]
-        ended = {run.run_id: run.generation for run in runs}
+        ended: dict[str, int] = {}
+        for run in runs:
+            ended[run.run_id] = max(run.generation, ended.get(run.run_id, 0))
         if ended:
             await self._heads.expire(ended, now + self._heads_kept)

@@ -52,12 +52,11 @@ class RunWriter:
     async def _write(self, records: Sequence[RunRecord]) -> Applied:
         now = datetime.now(UTC)
         applied = await self._runs.apply(records, now)
-        # In the order of their records, of which a run's last counts.
-        ended = {
-            each["run_id"]: each["generation"]
-            for each in records
-            if each.get("owned") and each["status"] in FINAL_STATUSES
-        }
+        ended: dict[str, int] = {}
+        for each in records:
+            if each.get("owned") and each["status"] in FINAL_STATUSES:
+                # Told again, an earlier end may stand behind a later one.
+                ended[each["run_id"]] = max(each["generation"], ended.get(each["run_id"], 0))
         if ended:
             await self._heads.expire(ended, now + self._heads_kept)
         return applied

@@ -39,7 +39,8 @@ JOBS_MADE = Counter("headrace_jobs_total", "Jobs made", ["priority"])
 
 
 class RecordMatcher:
-    """The runtime's handler: pure, so a batch may be matched again."""
+    """The runtime's handler. A batch may be matched again: the same jobs come of it, if perhaps at another priority,
+    as what is matched twice counts twice for its app's rate."""
 
     def __init__(self, index: Index, settings: Settings, dead_letter: DeadLetterWriter, apps: AppRates) -> None:
         self._apps = apps

@@ -47,6 +47,11 @@ def test_a_rank_without_room_leaves_its_share_to_the_others() -> None:
     assert counts(buffer(low=1_000, normal=1_000).take((10, 500, 0), 500, MB)) == {"normal": 500}
 
 
+def test_a_rank_with_more_than_its_share_takes_nothing_of_the_others_and_gives_them_nothing() -> None:
+    assert counts(buffer(low=1_000, normal=1_000).take((10, 500, -50), 500, MB)) == {"normal": 500}
+    assert counts(buffer(low=1_000, normal=1_000).take((10, 1_000, -50), 400, MB)) == {"normal": 400}
+
+
 def test_a_single_rank_is_handed_out_in_the_order_it_came() -> None:
     made = Buffer({}, 10, MB)
     made.extend(records("a", 3) + records("b", 2))

@@ -11,7 +11,7 @@ from headrace.engine.plan import CONTAINERS, PlannedStep
 from headrace.engine.run import Run
 from headrace.language import LanguageError, references
 from headrace.language.limits import size_of
-from headrace.language.references import Reference
+from headrace.language.references import Reference, names_set
 
 MOST_STEPS = 100_000
 """Steps that a run may begin while it is in a loop: their results are held until its end, a kilobyte or more each."""
@@ -47,6 +47,8 @@ _WITH_OUTPUTS = frozenset(("steps", "stepsById", "stepsByName", "previous"))
 def _references(value: object) -> Iterator[Reference]:
     if isinstance(value, str):
         yield from references(value)
+        # A root that the template sets anew, as it may from the root itself: it may then be all of it.
+        yield from ((name,) for name in names_set(value))
         # As a comparison's `field` names it, without a template.
         yield tuple(value.split("."))
     elif isinstance(value, Mapping):

@@ -274,7 +274,7 @@ class Journal:
             before = self._known.get(key, Noted())
             if "job" in item:
                 self.job = Job.model_validate(item["job"])
-                self._parked = bool(item.get("parks", True))
+                self._parked = bool(item["parks"])
                 continue
             if "took" in item:
                 source, id = cast("Sequence[str]", item["took"])

@@ -26,8 +26,17 @@ def references(source: str) -> Sequence[Reference]:
     if "{" not in source:
         return ()
     tree = syntax(source, "")
-    local = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+    local = _set_in(tree)
     return [each for each in _found(tree) if each[0] not in local]
+
+
+def names_set(source: str) -> frozenset[str]:
+    """The names that a template itself sets, of which `references` says nothing. Raises LanguageError."""
+    return _set_in(syntax(source, "")) if "{" in source else frozenset()
+
+
+def _set_in(tree: nodes.Template) -> frozenset[str]:
+    return frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx != "load")
 
 
 def constant_truth(source: Source) -> bool | None:
@@ -49,7 +58,7 @@ def _is_free(source: object) -> bool:
             tree = syntax(source, "")
         except LanguageError:
             return False
-        local = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+        local = _set_in(tree)
         return all(name.name in local or name.name in _PURE_FUNCTIONS for name in tree.find_all(nodes.Name))
     if isinstance(source, Mapping):
         found = cast(Mapping[str, object], source)

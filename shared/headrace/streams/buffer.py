@@ -46,7 +46,8 @@ class Buffer:
         """Removes the next records: at most `most`, about `most_bytes`, and of each rank no more than its room."""
         taken: list[Held] = []
         fifth = max(1, most // RESERVED)
-        wanted = [min(len(queue), room) for queue, room in zip(self._queues, rooms, strict=True)]
+        # A rank may hold more than its share for a while: what was blocked comes in whatever its rank.
+        wanted = [max(0, min(len(queue), room)) for queue, room in zip(self._queues, rooms, strict=True)]
         if self.last:
             wanted[-1] = min(wanted[-1], fifth)
         left = most_bytes

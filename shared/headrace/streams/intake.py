@@ -39,6 +39,7 @@ never reach 0 behind them."""
 
 
 NO_LIMIT = 1 << 30
+"""Of a rank that has no limit of its own: more than any buffer holds."""
 
 
 class Batch(NamedTuple):

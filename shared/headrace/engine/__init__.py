@@ -3,7 +3,7 @@
 from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
-from headrace.engine.decisions import HandOver, Hold, Leave
+from headrace.engine.decisions import HandOver, Hold, Leave, Postpone
 from headrace.engine.ends import end_for_caller, end_of, no_run_for_caller
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
@@ -60,6 +60,7 @@ __all__ = [
     "Plan",
     "PlatformUnavailable",
     "Ports",
+    "Postpone",
     "Publication",
     "QueryRefused",
     "RowConflict",

@@ -17,6 +17,7 @@ from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
+from headrace.storage.tables import SavedTable, TableStore
 
 __all__ = [
     "LETTER_STATES",
@@ -37,6 +38,8 @@ __all__ = [
     "RunFilter",
     "RunStore",
     "Saved",
+    "SavedTable",
     "Storage",
     "SuspectStore",
+    "TableStore",
 ]

@@ -15,6 +15,7 @@ from headrace.storage.heads import MongoRunHeads
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import RunStore
 from headrace.storage.suspects import SuspectStore
+from headrace.storage.tables import TableStore
 
 SELECTION_TIMEOUT_MS = 5_000
 """An election takes a few seconds; past this the platform part counts as away, and intake stops."""
@@ -34,6 +35,7 @@ class Storage:
         self.runs = RunStore(database, settings.runs_retention_days)
         rows = self._client[settings.rows_database]
         self.rows = MongoRowStore(rows)
+        self.tables = TableStore(database, rows)
         self.heads = MongoRunHeads(database, rows)
         self.suspects = SuspectStore(database)
         self.automations = AutomationStore(database)

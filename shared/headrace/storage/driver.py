@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
 from bson import DatetimeMS, DBRef, Decimal128, Int64, ObjectId
@@ -46,12 +46,26 @@ ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown, I
 NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, OutOfDiskSpace (MongoDB's error_codes.yml)."""
 
 
+class Fault(NamedTuple):
+    """A document of a bulk write that was not written: its position, the error's code and `errInfo`."""
+
+    position: int
+    code: int
+    info: object
+
+
 @dataclass(frozen=True, slots=True)
 class WriteFaults:
-    """Which documents of a bulk write were not written: positions whose id exists, and (position, code) refused."""
+    """Which documents of a bulk write were not written: positions whose id exists, and those that are refused."""
 
     duplicates: list[int]
-    refused: list[tuple[int, int]]
+    refused: list[Fault]
+
+
+def faults(error: BulkWriteError) -> list[Fault]:
+    """What `error` says of each document that was not written."""
+    found = cast(list[Document], cast(Document, error.details).get("writeErrors", []))
+    return [Fault(int(each["index"]), int(each["code"]), each.get("errInfo")) for each in found]
 
 
 def write_faults(error: BulkWriteError) -> WriteFaults:
@@ -60,15 +74,13 @@ def write_faults(error: BulkWriteError) -> WriteFaults:
     Raises `error` again when a write failed for another reason than its document, or when what was written is not yet
     on a majority: then nothing may be taken as done, or as refused for good.
     """
-    details = cast(Document, error.details)
-    errors = cast(list[Document], details.get("writeErrors", []))
-    faults = [(int(each["index"]), int(each["code"])) for each in errors]
-    passing = [code for _, code in faults if code != DUPLICATE_KEY and code not in BAD_DOCUMENT_CODES]
-    if passing or not faults or details.get("writeConcernErrors"):
+    found = faults(error)
+    passing = [each for each in found if each.code != DUPLICATE_KEY and each.code not in BAD_DOCUMENT_CODES]
+    if passing or not found or cast(Document, error.details).get("writeConcernErrors"):
         raise error
     return WriteFaults(
-        duplicates=[position for position, code in faults if code == DUPLICATE_KEY],
-        refused=[(position, code) for position, code in faults if code != DUPLICATE_KEY],
+        duplicates=[each.position for each in found if each.code == DUPLICATE_KEY],
+        refused=[each for each in found if each.code != DUPLICATE_KEY],
     )
 
 

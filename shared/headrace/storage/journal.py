@@ -20,8 +20,9 @@ from headrace.storage import appends
 from headrace.storage import row_documents as rows
 from headrace.storage.appends import Append, Change, RowAppend, changes, creations
 from headrace.storage.coalescing import Coalescer
-from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, Document
+from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, faults
 from headrace.storage.row_changes import SomeEnded, TooMuch, make_changes
+from headrace.storage.row_refusals import refusal
 
 MOST_APPENDS = 500
 """In one transaction: past this its fixed cost no longer shows, and one that conflicts is done again as a whole."""
@@ -56,11 +57,11 @@ class _Exists(Exception):
 
 
 class _Refused(Exception):
-    """MongoDB refuses one of `suspects`, a row each."""
+    """MongoDB refuses one of `suspects`, a row each, for `why`."""
 
-    def __init__(self, suspects: Sequence[Append], code: int | None) -> None:
+    def __init__(self, suspects: Sequence[Append], why: RowRefused) -> None:
         self.suspects = suspects
-        self.code = code
+        self.why = why
 
 
 class JournalWriter:
@@ -195,7 +196,7 @@ class JournalWriter:
         """Refuses the one row, or looks for it in each half of those that it may be."""
         suspects = refused.suspects
         if len(suspects) == 1:
-            suspects[0].end(rows.refusal(refused.code))
+            suspects[0].end(refused.why)
         else:
             await self._write(suspects[: len(suspects) // 2])
         await self._write([append for append in group if not append.ended])
@@ -277,21 +278,16 @@ def _refusing(written: Sequence[Append]) -> Generator[None]:
         yield
     except BulkWriteError as error:
         _raise_if_exists(error)
-        refused = [(position, code) for position, code in _faults(error) if code in BAD_DOCUMENT_CODES]
-        if not refused:
+        first = next((fault for fault in faults(error) if fault.code in BAD_DOCUMENT_CODES), None)
+        if first is None:
             raise
-        raise _Refused([written[refused[0][0]]], refused[0][1]) from None
+        raise _Refused([written[first.position]], refusal(first.code, first.info)) from None
     except OperationFailure as error:
         if error.code not in BAD_DOCUMENT_CODES:
             raise
-        raise _Refused(written, error.code) from None
+        raise _Refused(written, refusal(error.code, (error.details or {}).get("errInfo"))) from None
 
 
 def _raise_if_exists(error: BulkWriteError) -> None:
-    if any(code == DUPLICATE_KEY for _, code in _faults(error)):
+    if any(fault.code == DUPLICATE_KEY for fault in faults(error)):
         raise _Exists from None
-
-
-def _faults(error: BulkWriteError) -> list[tuple[int, int]]:
-    details = cast(Document, error.details)
-    return [(int(each["index"]), int(each["code"])) for each in cast(list[Document], details.get("writeErrors", []))]

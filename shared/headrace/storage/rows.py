@@ -30,7 +30,8 @@ from headrace.storage.driver import (
     write_faults,
 )
 from headrace.storage.row_changes import change_one
-from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, refusal, seen
+from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, seen
+from headrace.storage.row_refusals import refusal
 
 MOST_ROWS = 1_000
 """In one write: past this a write's fixed cost no longer shows."""
@@ -95,7 +96,12 @@ class MongoRowStore:
 
         with reaching_mongodb():
             async with await self._database.client.start_session() as session:
-                return await session.with_transaction(change)
+                try:
+                    return await session.with_transaction(change)
+                except OperationFailure as error:
+                    if error.code not in BAD_DOCUMENT_CODES:
+                        raise
+                    raise refusal(error.code, (error.details or {}).get("errInfo")) from None
 
     async def get(self, app: str, table: str, row_id: str) -> Document | None:
         """A row as its app sees it; raises PlatformUnavailable."""
@@ -166,8 +172,8 @@ async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Wa
         await collection.insert_many([waiting.document for waiting in batch], ordered=False)
     except BulkWriteError as error:
         faults = write_faults(error)
-        for position, code in faults.refused:
-            batch[position].end(refusal(code))
+        for fault in faults.refused:
+            batch[fault.position].end(refusal(fault.code, fault.info))
         return [batch[position] for position in faults.duplicates]
     except OperationFailure as error:
         if error.code not in BAD_DOCUMENT_CODES:

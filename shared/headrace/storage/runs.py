@@ -197,7 +197,7 @@ class RunStore:
         except BulkWriteError as error:
             faults = write_faults(error)
             existing = [documents[position] for position in faults.duplicates]
-            return existing, [(documents[position][0], _refusal(code)) for position, code in faults.refused]
+            return existing, [(documents[each.position][0], _refusal(each.code)) for each in faults.refused]
         except (*NOT_BSON, OperationFailure) as error:
             if isinstance(error, OperationFailure) and error.code not in BAD_DOCUMENT_CODES:
                 raise
@@ -219,7 +219,9 @@ class RunStore:
             result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
         except BulkWriteError as error:
             refused = write_faults(error).refused
-            return int(error.details["nMatched"]), [(documents[at][0], _refusal(code)) for at, code in refused]
+            return int(error.details["nMatched"]), [
+                (documents[each.position][0], _refusal(each.code)) for each in refused
+            ]
         return result.matched_count, []
 
 

@@ -1,10 +1,16 @@
 """Tables on a real MongoDB: who writes a row that does not fit is told why, whoever it is, and holds up nobody."""
 
 import asyncio
+import re
+import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+import yaml
+from conftest import run_headrace
 from pymongo import MongoClient
 from pymongo.errors import WriteError
 
@@ -154,3 +160,33 @@ async def test_of_many_who_save_at_once_mongodb_holds_to_the_last(storage: Stora
 async def test_an_app_that_can_have_no_tables_gets_none(storage: Storage) -> None:
     with pytest.raises(RowRefused, match="system"):
         await storage.tables.save(parse_table({"app": "system", "name": "x", "columns": {}}), "ann")
+
+
+def test_the_commands_of_the_page_do_what_it_says(settings: Settings, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/tables.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    commands = [shlex.split(line) for line in re.findall(r"^    headrace (.*)$", page, re.M)]
+    assert [command[1] for command in commands] == ["apply", "list", "show", "remove"]
+    file = tmp_path / "tickets.yaml"
+    file.write_text(text)
+
+    def done(*arguments: str) -> Any:
+        found = run_headrace(settings, *[str(file) if each == file.name else each for each in arguments])
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    assert "desk/tickets" in done(*commands[0])
+    assert orjson.loads(done(*commands[0], "--json"))[0] == {
+        "table": "desk/tickets", "revision": 1, "change": "unchanged", "misfits": [],
+    }  # fmt: skip
+    assert "desk/tickets" in done(*commands[1])
+    assert parse_table(yaml.safe_load(done(*commands[2]))) == parse_table(yaml.safe_load(text))
+    assert "no longer defined" in done(*commands[3])
+    assert orjson.loads(done("tables", "list", "--json")) == []
+    actions = [each["action"] for each in orjson.loads(done("audit", "--json"))]
+    assert actions == ["undefine", "define"]
+    again = run_headrace(settings, *commands[3])
+    assert (again.returncode, "there is no table desk/tickets" in again.stderr) == (1, True)
+    file.write_text(text.replace("hours: number", "hours: numbr"))
+    wrong = run_headrace(settings, "tables", "apply", "-f", str(file))
+    assert (wrong.returncode, f"{file}:6:" in wrong.stderr) == (1, True), wrong.stderr

@@ -23,6 +23,7 @@ from headrace.cli import (
     linting,
     runs,
     stack,
+    tables,
     topics,
     trials,
 )
@@ -56,6 +57,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(deadletters.app, name="dlq")
 app.command()(audit.audit)
 app.add_typer(events.app, name="events")
+app.add_typer(tables.app, name="tables")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.command()(topics.schema)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LoopStep, walk
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LoopStep, WebhookTrigger, walk
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import check, encoded
 from headrace.engine import PlatformUnavailable
@@ -44,6 +44,7 @@ async def apply(settings: Settings, storage: Storage, automations: Sequence[Auto
     for automation in automations:
         check(automation)
         _check_loops(settings, automation)
+    await _check_webhooks(storage, automations)
     _check_topic(settings)
     saved = await _save(storage, automations, by)
     await announce(settings, [each.live for each in saved])
@@ -66,6 +67,26 @@ def _check_loops(settings: Settings, automation: Automation) -> None:
                 f"{automation.id}: step {step.id}: `max` of its loop is {step.loop.max}, and "
                 f"AUTOMATION_MAX_ITERATIONS allows {settings.max_iterations} here"
             )
+
+
+async def _check_webhooks(storage: Storage, automations: Sequence[Automation]) -> None:
+    """Refuses two automations that would open one webhook in two ways; where two of them are applied at once, the
+    gateway takes what both allow."""
+    given = {each.id: each for each in automations if isinstance(each.trigger, WebhookTrigger)}
+    found: dict[tuple[str, str], WebhookTrigger] = {}
+    for app in {each.app for each in given.values()}:
+        live = {each.document.id: each.document for each in await storage.automations.all(app)}
+        for automation in {**live, **{each.id: each for each in automations if each.app == app}}.values():
+            trigger = automation.trigger
+            if not isinstance(trigger, WebhookTrigger):
+                continue
+            first = found.setdefault((app, trigger.id), trigger)
+            if first.door != trigger.door:
+                raise DocumentError(
+                    f"webhook {trigger.id!r} of app {app!r} is listened to by automations with different `methods`, "
+                    f"`verify` or `dedupe_key`, of which {automation.id} is one: make them the same, and apply them "
+                    "together"
+                )
 
 
 def _check_topic(settings: Settings) -> None:

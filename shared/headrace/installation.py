@@ -29,7 +29,10 @@ READS: Mapping[str, tuple[Topic, ...]] = {
 """Services on the streams runtime, in the order of an event's way, at the end the one that begins ways by the
 clock; and the topics that each one's group consumes."""
 
-SERVICES: tuple[str, ...] = (*READS, "insights")
+GATEWAY = "gateway"
+"""The service that serves HTTP to others."""
+
+SERVICES: tuple[str, ...] = (*READS, "insights", GATEWAY)
 """All of them."""
 
 

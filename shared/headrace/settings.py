@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     ops_host: str = "127.0.0.1"
     ops_port: int = Field(default=0, ge=0, le=65_535)
     """Where /healthz, /readyz and /metrics are served; 0 takes a free port, which the log names."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65_535)
+    """Where the gateway serves HTTP; 0 takes a free port, which the log names."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @cached_property

@@ -20,6 +20,7 @@ from headrace.cli import (
     docs,
     events,
     groups,
+    keys,
     linting,
     runs,
     stack,
@@ -55,6 +56,7 @@ app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
 app.add_typer(deadletters.app, name="dlq")
+app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(tables.app, name="tables")

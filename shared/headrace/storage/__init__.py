@@ -14,6 +14,7 @@ from headrace.storage.dead_letters import (
 )
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
+from headrace.storage.keys import ApiKey, KeyStore
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
@@ -22,6 +23,7 @@ from headrace.storage.tables import SavedTable, TableStore
 __all__ = [
     "LETTER_STATES",
     "Action",
+    "ApiKey",
     "AppDatabases",
     "Applied",
     "ArrivedLetter",
@@ -30,6 +32,7 @@ __all__ = [
     "Conclusion",
     "DeadLetterStore",
     "GroupStore",
+    "KeyStore",
     "Letter",
     "LetterFilter",
     "LetterState",

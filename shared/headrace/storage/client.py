@@ -12,6 +12,7 @@ from headrace.storage.dead_letters import DeadLetterStore
 from headrace.storage.driver import Document, reaching_mongodb, remember_client
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
+from headrace.storage.keys import KeyStore
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import RunStore
 from headrace.storage.suspects import SuspectStore
@@ -42,6 +43,7 @@ class Storage:
         self.groups = GroupStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.audit = AuditStore(database)
+        self.keys = KeyStore(database)
 
     async def prepare(self) -> None:
         """Makes the indexes; repeatable. Raises PlatformUnavailable."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from headrace.contracts.validation import dotted, said
 from headrace.engine.errors import PlatformUnavailable
-from services.gateway import events, me, webhooks
+from services.gateway import events, imports, me, rows, tables, webhooks
 from services.gateway.context import Context
 from services.gateway.door import Door
 from services.gateway.problems import FieldError, Problem, bad_request, unavailable
@@ -34,7 +34,7 @@ def make_app(context: Context) -> Door:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for routes in (webhooks, events, me):
+    for routes in (webhooks, events, me, tables, imports, rows):
         api.include_router(routes.router(context))
     api.add_exception_handler(Problem, cast(Any, _problem))
     api.add_exception_handler(HTTPException, cast(Any, _http))

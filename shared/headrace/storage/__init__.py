@@ -15,6 +15,7 @@ from headrace.storage.dead_letters import (
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
 from headrace.storage.keys import ApiKey, KeyStore
+from headrace.storage.row_changes import RowNotMeant
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
@@ -38,6 +39,7 @@ __all__ = [
     "LetterState",
     "MongoRowStore",
     "MongoRunHeads",
+    "RowNotMeant",
     "RunFilter",
     "RunStore",
     "Saved",

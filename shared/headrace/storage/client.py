@@ -46,7 +46,7 @@ class Storage:
         self.keys = KeyStore(database)
 
     async def prepare(self) -> None:
-        """Makes the indexes; repeatable. Raises PlatformUnavailable."""
+        """Makes the indexes, and what a save of a table was cut off before; repeatable. Raises PlatformUnavailable."""
         with reaching_mongodb():
             await self.runs.prepare()
             await self.automations.prepare()
@@ -54,6 +54,7 @@ class Storage:
             await self.suspects.prepare()
             await self.dead_letters.prepare()
             await self.audit.prepare()
+            await self.tables.settle()
 
     async def ping(self) -> datetime:
         """The server's time; raises PlatformUnavailable."""

@@ -29,7 +29,7 @@ from headrace.storage.driver import (
     reaching_mongodb,
     write_faults,
 )
-from headrace.storage.row_changes import change_one
+from headrace.storage.row_changes import IsMeant, anything, change_one
 from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, seen
 from headrace.storage.row_refusals import refusal
 
@@ -86,13 +86,20 @@ class MongoRowStore:
             case NewRow():
                 return await self.create(effect.app, effect.table, effect.row_id, effect.row, effect.origin)
             case RowUpdate() | RowDelete():
-                return await self._change(effect)
+                return await self._change(effect, anything)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect on a row")
 
-    async def _change(self, effect: RowUpdate | RowDelete) -> object:
+    async def change(self, effect: RowEffect[OutcomeT], is_meant: IsMeant) -> OutcomeT:
+        """Does an update or a deletion, if the row as it stands is the one that is meant; raises RowNotMeant where it
+        is not, and what `apply` does."""
+        if not isinstance(effect, RowUpdate | RowDelete):
+            raise TypeError(f"{type(effect).__name__} changes no row")
+        return cast(OutcomeT, await self._change(effect, is_meant))
+
+    async def _change(self, effect: RowUpdate | RowDelete, is_meant: IsMeant) -> object:
         async def change(session: AsyncIOMotorClientSession) -> object:
-            return await change_one(self._database, effect, session)
+            return await change_one(self._database, effect, session, is_meant)
 
         with reaching_mongodb():
             async with await self._database.client.start_session() as session:

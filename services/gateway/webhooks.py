@@ -100,10 +100,11 @@ def router(context: Context) -> APIRouter:
 
 
 def headers_of(request: Request) -> dict[str, str]:
-    """Lower-case names with values; of a name that is there twice both, with a comma (RFC 9110, §5.3)."""
+    """Lower-case names with values, without the blanks around these (RFC 9110, §5.5); of a name that is there twice
+    both, with a comma (§5.3)."""
     found: dict[str, str] = {}
     for raw_name, raw_value in request.scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 

@@ -8,13 +8,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.contracts.validation import dotted, said
 from headrace.engine.errors import PlatformUnavailable
-from services.gateway import events, me, webhooks
+from services.gateway import events, me
 from services.gateway.context import Context
 from services.gateway.door import Door
 from services.gateway.problems import FieldError, Problem, bad_request, unavailable
+from services.gateway.webhooks import Webhooks
 
 WORTH_PACKING = 1_024
 """Bytes from which an answer is gzipped: below, its header is most of what is saved."""
@@ -34,14 +36,28 @@ def make_app(context: Context) -> Door:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for routes in (webhooks, events, me):
-        api.include_router(routes.router(context))
+    webhooks = Webhooks(context)
+    for routes in (webhooks.described(), events.router(context), me.router(context)):
+        api.include_router(routes)
     api.add_exception_handler(Problem, cast(Any, _problem))
     api.add_exception_handler(HTTPException, cast(Any, _http))
     api.add_exception_handler(RequestValidationError, cast(Any, _invalid))
     api.add_exception_handler(PlatformUnavailable, cast(Any, _away))
     api.add_middleware(GZipMiddleware, minimum_size=WORTH_PACKING, compresslevel=PACK_LEVEL)
-    return Door(api)
+    return Door(_Split(webhooks, api))
+
+
+class _Split:
+    """Webhooks by their short way, all else by FastAPI's."""
+
+    def __init__(self, webhooks: ASGIApp, api: ASGIApp) -> None:
+        self._webhooks = webhooks
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers."""
+        to = self._webhooks if scope["path"].startswith("/webhooks/") else self._api
+        await to(scope, receive, send)
 
 
 async def _problem(request: Request, error: Problem) -> Response:

@@ -121,13 +121,14 @@ def test_a_batch_keeps_its_order_and_is_taken_whole_or_not_at_all(gateway: Insta
     ],
 )
 def test_what_the_sdk_would_not_publish_is_refused_with_its_field(
-    gateway: Installation, client: Client, value: object, headers: dict[str, str], status: int, field: str
+    shared_gateway: Installation, value: object, headers: dict[str, str], status: int, field: str
 ) -> None:
+    client = client_of(shared_gateway, key_of(shared_gateway, "operator"))
     answer = client.post(PATH, value, **headers)
     assert answer.status == status, answer.body
     assert answer.problem
     assert field in [each["field"] for each in answer.json["errors"]]
-    assert records(gateway, "events") == []
+    assert records(shared_gateway, "events") == []
 
 
 def test_a_body_that_is_no_json_says_so(client: Client) -> None:

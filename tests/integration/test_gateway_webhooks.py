@@ -3,10 +3,9 @@
 import hmac
 import time
 from base64 import b64encode
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from conftest import Installation, until
 from gateway_support import APP, Client, client_of, records
 
 from headrace.contracts.automation import DocumentError
-from headrace.embedded import Stack, Supervisor
-from headrace.installation import READS, topic_specs
+from headrace.embedded import Supervisor
+from headrace.installation import READS
 from headrace.settings import Settings
-from headrace.streams.admin import make_topics
 
 pytestmark = pytest.mark.integration
 
@@ -211,24 +209,12 @@ def test_a_hostile_body_is_refused_in_words_and_any_other_is_kept(
     shared_gateway: Installation, content_type: str, body: bytes, status: int
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = client_of(shared_gateway).call("POST", f"/webhooks/{APP}/any", body, headers)
+    client = open_door(shared_gateway, "any")
+    answer = client.call("POST", f"/webhooks/{APP}/any", body, headers)
     assert answer.status == status, answer.body
     if status != 202:
         assert answer.problem
         assert len(answer.json["detail"]) < 300
-
-
-@pytest.fixture(scope="module")
-def shared_gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[Installation]:
-    """One open webhook, for many requests none of which is told apart from others."""
-    settings = stack.settings.model_copy(update={"prefix": f"test-{token_hex(4)}", "partitions": 2})
-    make_topics(settings.kafka, topic_specs(settings))
-    with Supervisor(settings, tmp_path_factory.mktemp("logs")) as services:
-        services.start_service("gateway")
-        services.wait_ready()
-        installation = Installation(settings, services)
-        open_door(installation, "any")
-        yield installation
 
 
 def test_two_automations_cannot_open_one_webhook_in_two_ways(gateway: Installation) -> None:

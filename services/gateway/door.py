@@ -4,8 +4,9 @@ line; and to every exception that nobody expected."""
 import asyncio
 import re
 import time
+from functools import cache
 from http import HTTPStatus
-from uuid import uuid4
+from random import getrandbits
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -62,19 +63,22 @@ class Door:
         scope["state"]["request_id"] = request_id
         answer = _Answer(send, request_id)
         began = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, _Bounded(scope, receive), answer)
-            except ClientDisconnect:
-                answer.status = answer.status or 499  # nginx's word for it; nobody reads an answer
-            except Exception as error:  # noqa: BLE001 - whatever it is, the sender is answered and no process ends
-                structlog.get_logger().exception("request failed", exc_info=error, part=part)
-                if not answer.status:
-                    await _internal(request_id)(scope, receive, answer)
-            took = time.perf_counter() - began
-            _tell(scope, part, answer.status, took)
-        REQUESTS.labels(part, str(answer.status)).inc()
-        SECONDS.labels(part).observe(took)
+        # Of this request's task, whose context ends with it.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, _Bounded(scope, receive), answer)
+        except ClientDisconnect:
+            answer.status = answer.status or 499  # nginx's word for it; nobody reads an answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sender is answered and no process ends
+            structlog.get_logger().exception("request failed", exc_info=error, part=part)
+            if not answer.status:
+                await _internal(request_id)(scope, receive, answer)
+        took = time.perf_counter() - began
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            _tell(scope, answer.status, took)
+        counted, timed = _metrics(part, answer.status)
+        counted.inc()
+        timed.observe(took)
 
 
 def _internal(request_id: str) -> ASGIApp:
@@ -82,11 +86,18 @@ def _internal(request_id: str) -> ASGIApp:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail).response(request_id)
 
 
-def _tell(scope: Scope, part: str, status: int, took: float) -> None:
-    # The path has no secrets: those stand in headers, bodies and queries, which no log has.
+def _tell(scope: Scope, status: int, took: float) -> None:
+    """What was refused, or failed; what was done is counted. The path has no secrets: those stand in headers, bodies
+    and queries, which no log has."""
     log = structlog.get_logger()
-    write = log.debug if status < 400 else log.info if status < 500 else log.warning
+    write = log.info if status < HTTPStatus.INTERNAL_SERVER_ERROR else log.warning
     write("request", method=scope["method"], path=scope["path"][:512], status=status, ms=round(took * 1e3, 1))
+
+
+@cache
+def _metrics(part: str, status: int) -> tuple[Counter, Histogram]:
+    # Found once: each look-up takes a lock.
+    return REQUESTS.labels(part, str(status)), SECONDS.labels(part)
 
 
 class _Answer:
@@ -153,4 +164,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value):
             return value.decode()
-    return uuid4().hex
+    return f"{getrandbits(128):032x}"  # to be found by, not to be guessed

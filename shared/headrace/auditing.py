@@ -29,3 +29,18 @@ async def audited(
     await storage.audit.begin(Action(id, action, by, datetime.now(UTC), asked, given))
     yield tally
     await storage.audit.end(id, "done", datetime.now(UTC), tally.count)
+
+
+def action_facts(action: Action) -> dict[str, object]:
+    """The action as JSON shows it."""
+    return {
+        "id": action.id,
+        "action": action.action,
+        "by": action.by,
+        "at": action.at,
+        "asked": dict(action.asked),
+        "how": dict(action.how),
+        "count": action.count,
+        "ended": action.ended,
+        "ended_at": action.ended_at,
+    }

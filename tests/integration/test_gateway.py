@@ -88,8 +88,10 @@ def test_what_a_key_may_not_do_is_forbidden_in_each_app_by_itself(gateway: Insta
         ("GET", "/docs", 404),
     ],
 )
-def test_what_is_not_there_is_a_problem_document(gateway: Installation, method: str, path: str, status: int) -> None:
-    answer = client_of(gateway).call(method, path)
+def test_what_is_not_there_is_a_problem_document(
+    shared_gateway: Installation, method: str, path: str, status: int
+) -> None:
+    answer = client_of(shared_gateway).call(method, path)
     assert answer.status == status
     assert answer.problem in ("not_found", "method")
 
@@ -108,12 +110,12 @@ def test_every_answer_has_the_request_id_and_tells_browsers_nothing_to_do(gatewa
     until(lambda: '"request_id":"look-for-me"' in log.read_text().replace(": ", ":"), "the log to name the request")
 
 
-def test_the_openapi_document_has_every_path_with_examples_and_is_gzipped(gateway: Installation) -> None:
-    answer = client_of(gateway).get("/openapi.json")
+def test_the_openapi_document_has_every_path_with_examples_and_is_gzipped(shared_gateway: Installation) -> None:
+    answer = client_of(shared_gateway).get("/openapi.json")
     paths = answer.json["paths"]
     assert {"/webhooks/{app}/{id}", "/api/v1/apps/{app}/events", "/api/v1/me"} <= set(paths)
     assert "example" in str(paths["/api/v1/apps/{app}/events"]["post"]["requestBody"])
-    packed = client_of(gateway).get("/openapi.json", **{"Accept-Encoding": "gzip"})
+    packed = client_of(shared_gateway).get("/openapi.json", **{"Accept-Encoding": "gzip"})
     assert (packed.headers["content-encoding"], packed.body[:2]) == ("gzip", b"\x1f\x8b")
 
 
@@ -141,11 +143,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(gateway: Installa
         (b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
     ],
 )
-def test_what_is_no_http_ends_its_connection_with_a_problem(gateway: Installation, sent: bytes, status: bytes) -> None:
-    answer = client_of(gateway).raw(sent)
+def test_what_is_no_http_ends_its_connection_with_a_problem(
+    shared_gateway: Installation, sent: bytes, status: bytes
+) -> None:
+    answer = client_of(shared_gateway).raw(sent)
     assert answer.split(b" ")[1] == status, answer
     assert b"application/problem+json" in answer
-    assert client_of(gateway).get("/openapi.json").status == 200
+    assert client_of(shared_gateway).get("/openapi.json").status == 200
 
 
 def test_while_mongodb_is_away_a_key_is_not_refused_but_asked_for_again(

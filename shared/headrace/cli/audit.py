@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from headrace.auditing import action_facts
 from headrace.cli.output import Json, connected_settings, print_json, print_lines, with_storage
-from headrace.storage import Action
 
 
 def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, as_json: Json = False) -> None:
@@ -29,18 +29,3 @@ def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, 
             for each in found
         ],
     )
-
-
-def action_facts(action: Action) -> dict[str, object]:
-    """The action as JSON shows it."""
-    return {
-        "id": action.id,
-        "action": action.action,
-        "by": action.by,
-        "at": action.at,
-        "asked": dict(action.asked),
-        "how": dict(action.how),
-        "count": action.count,
-        "ended": action.ended,
-        "ended_at": action.ended_at,
-    }

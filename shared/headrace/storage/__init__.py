@@ -2,7 +2,7 @@
 
 from headrace.storage.app_databases import AppDatabases
 from headrace.storage.audit import Action, AuditStore, Conclusion
-from headrace.storage.automations import AutomationStore, Saved
+from headrace.storage.automations import AutomationStore, RevisionChanged, Saved
 from headrace.storage.client import Storage
 from headrace.storage.dead_letters import (
     LETTER_STATES,
@@ -39,6 +39,7 @@ __all__ = [
     "LetterState",
     "MongoRowStore",
     "MongoRunHeads",
+    "RevisionChanged",
     "RowNotMeant",
     "RunFilter",
     "RunStore",

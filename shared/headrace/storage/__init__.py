@@ -3,6 +3,8 @@
 from headrace.storage.app_databases import AppDatabases
 from headrace.storage.audit import Action, AuditStore, Conclusion
 from headrace.storage.automations import AutomationStore, Saved
+from headrace.storage.change_stream import ChangeBatch, ChangesRefused, ChangeStream, PositionLost
+from headrace.storage.changes import NO_IMAGES, Change, Unfit
 from headrace.storage.client import Storage
 from headrace.storage.dead_letters import (
     LETTER_STATES,
@@ -14,18 +16,24 @@ from headrace.storage.dead_letters import (
 )
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
+from headrace.storage.row_snapshot import RowSnapshot
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
 
 __all__ = [
     "LETTER_STATES",
+    "NO_IMAGES",
     "Action",
     "AppDatabases",
     "Applied",
     "ArrivedLetter",
     "AuditStore",
     "AutomationStore",
+    "Change",
+    "ChangeBatch",
+    "ChangeStream",
+    "ChangesRefused",
     "Conclusion",
     "DeadLetterStore",
     "GroupStore",
@@ -34,9 +42,12 @@ __all__ = [
     "LetterState",
     "MongoRowStore",
     "MongoRunHeads",
+    "PositionLost",
+    "RowSnapshot",
     "RunFilter",
     "RunStore",
     "Saved",
     "Storage",
     "SuspectStore",
+    "Unfit",
 ]

@@ -126,9 +126,17 @@ def read_position(text: str) -> Position:
         raise ContractError("bad_position", f"{text[:64]!r} is no position of change capture") from None
 
 
+def read_stamp(text: str) -> Stamp:
+    """The time in SECONDS.NUMBER, as `str` writes it; raises ContractError."""
+    try:
+        return _stamp(text)
+    except ValueError:
+        raise ContractError("bad_position", f"{text[:64]!r} is no time of the oplog") from None
+
+
 def _stamp(text: str) -> Stamp:
     parts = text.split(".")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
         raise ValueError
     stamp = Stamp(*map(int, parts))
     if max(stamp) > _MOST_NUMBER:

@@ -20,6 +20,8 @@ POSITION_TIME = Gauge(
     "When MongoDB was where the committed place is; its age is the token's",
 )
 
+OWNER = Gauge("headrace_capture_owner", "Whether this process reads the changes; another's stands by")
+
 _T = TypeVar("_T")
 
 
@@ -44,6 +46,7 @@ class MongoChanges:
         else:
             self._reaching(self._stream.prepare(), place)
             self._snapshot = self._storage.row_snapshot(place)
+        OWNER.set(1)
         return write_position(place)
 
     def read(self, wait_s: float) -> Reading:
@@ -58,6 +61,7 @@ class MongoChanges:
 
     def close(self) -> None:
         """Ends the stream."""
+        OWNER.set(0)
         self._loop.run(self._stream.close())
 
     def _read_changes(self, wait_s: float) -> Reading:

@@ -182,14 +182,13 @@ class SourceProcessor:
                     self._source.committed(places.committed_position)
                 next_commit = time.monotonic() + QUIET_COMMIT_S
             self._busy_since = None
-            self._is_open = True
             if self._stop.is_set():
                 return
             self._intake.take(1, 1, 0.0)  # raises what ended it
             found = self._patiently(lambda: self._source.read(READ_WAIT_S))
             if found is None:
                 return
-            reading = found
+            reading, self._is_open = found, True
             places.position = found.position
             metrics.BATCH_RECORDS.observe(len(found.items))
 

@@ -60,7 +60,7 @@ def test_the_metadata_carries_the_place_beside_the_transactions_token(
 
 
 def test_the_longest_token_that_fits_and_the_next_one() -> None:
-    longest = next(size for size in range(4_000, 0, -2) if fits("A" * size))
+    longest = next(size for size in range(8_000, 0, -2) if fits("A" * size))
     worst = ChangePosition("F" * longest, Stamp((1 << 32) - 1, (1 << 32) - 1), digest("x"))
     assert MAX_LENGTH - 200 < len(write_position(worst)) <= MAX_LENGTH
 

@@ -4,7 +4,7 @@ The text has no NUL and no `;`, and at most MAX_LENGTH characters. It begins wit
 `1c,START,TIME,THROUGH` is a place among the changes, `1s,TIME,TABLE,ROW` one in a snapshot of the rows.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -155,7 +155,7 @@ def _encoded(content: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
-    return urlsafe_b64decode(text.encode("ascii"))
+    return b64decode(text.encode("ascii"), b"-_", validate=True)
 
 
 _HEX = frozenset("0123456789ABCDEF")

@@ -14,6 +14,7 @@ from headrace.cli import (
     audit,
     automations,
     bench,
+    capture,
     chaos,
     deadletters,
     demo,
@@ -62,6 +63,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(tables.app, name="tables")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
+app.add_typer(capture.app, name="capture")
 app.command()(topics.schema)
 app.add_typer(docs.app, name="docs")
 app.add_typer(bench.app, name="bench")

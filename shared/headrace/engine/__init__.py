@@ -14,6 +14,7 @@ from headrace.engine.ports import Claim, Claimed, Clock, OwnershipLost, Ports, R
 from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
 from headrace.engine.rows import (
+    Author,
     NewRow,
     QueryRefused,
     RowConflict,
@@ -39,6 +40,7 @@ from headrace.engine.web.transport import AioHttpTransport
 
 __all__ = [
     "AioHttpTransport",
+    "Author",
     "AutomationContext",
     "AutomationMetadata",
     "Cancellation",

@@ -28,6 +28,7 @@ Collection = AsyncIOMotorCollection[Document]
 Database = AsyncIOMotorDatabase[Document]
 
 DUPLICATE_KEY = 11000
+NAMESPACE_EXISTS = 48
 
 NOT_BSON = (BSONError, DocumentTooLarge, OverflowError, UnicodeEncodeError, RecursionError)
 """What encoding raises for a value that has no BSON: NUL in a name, an integer beyond 64 bits, half a surrogate pair, a
@@ -113,7 +114,7 @@ def reaching_mongodb() -> Generator[None]:
         _forget_connections()
         raise PlatformUnavailable("MongoDB is not ready yet (its replica set is starting)") from None
     except PyMongoError as error:
-        if _is_away(error):
+        if is_away(error):
             raise PlatformUnavailable(f"MongoDB is away ({type(error).__name__})") from None
         raise
 
@@ -138,7 +139,8 @@ def _forget_connections() -> None:
             server.pool.reset_without_pause()
 
 
-def _is_away(error: PyMongoError) -> bool:
+def is_away(error: PyMongoError) -> bool:
+    """Whether it says that MongoDB cannot be reached or cannot write now, and nothing of what was asked."""
     codes = {getattr(error, "code", None)}
     if isinstance(error, BulkWriteError):
         details = cast(Document, error.details)

@@ -20,9 +20,18 @@ from headrace.storage import appends
 from headrace.storage import row_documents as rows
 from headrace.storage.appends import Append, Change, RowAppend, changes, creations
 from headrace.storage.coalescing import Coalescer
-from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, faults
+from headrace.storage.driver import (
+    BAD_DOCUMENT_CODES,
+    DUPLICATE_KEY,
+    NAMESPACE_EXISTS,
+    Collection,
+    Database,
+    faults,
+)
+from headrace.storage.row_authors import AuthorWriter
 from headrace.storage.row_changes import SomeEnded, TooMuch, make_changes
 from headrace.storage.row_refusals import refusal
+from headrace.storage.tables import make_table
 
 MOST_APPENDS = 500
 """In one transaction: past this its fixed cost no longer shows, and one that conflicts is done again as a whole."""
@@ -43,7 +52,6 @@ COMMIT_MS = 10_000
 """For a majority to confirm a commit. It takes milliseconds, so past this the majority is away."""
 
 INVALID_NAMESPACE = 73
-NAMESPACE_EXISTS = 48
 
 _CONFLICT = "TransientTransactionError"
 _UNKNOWN = "UnknownTransactionCommitResult"
@@ -71,11 +79,16 @@ class JournalWriter:
         self._heads = heads
         self._journal = journal
         self._tables = tables
+        self._authors = AuthorWriter(tables)
         self._opening = asyncio.Lock()
         self._session: Session | None = None
         self._made: set[str] = set()
         """Collections known to exist: making one inside a transaction conflicts with whoever else does."""
         self._appends = Coalescer[Append](self._write, MOST_APPENDS, MOST_BYTES)
+
+    async def prepare(self) -> None:
+        """Makes what the authors of rows are told in; repeatable."""
+        await self._authors.prepare()
 
     async def append(self, claim: Claim, number: int, entry: bytes) -> None:
         """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
@@ -180,6 +193,7 @@ class JournalWriter:
 
     async def _insert_rows(self, group: Sequence[Append], session: Session) -> None:
         for table, made in creations(group).items():
+            await self._authors.tell(table, [(each.row["_id"], each.author) for each in made], session)
             with _refusing(made):
                 await self._tables[table].insert_many([each.row for each in made], session=session)
 
@@ -187,6 +201,7 @@ class JournalWriter:
         for table, asked in changes(group).items():
             writes, changed = await make_changes(self._tables, table, asked, session, MOST_BYTES)
             if writes:
+                await self._authors.tell(table, [(each.effect.row_id, each.author) for each in changed], session)
                 with _refusing(changed):
                     await self._tables[table].bulk_write(  # pyright: ignore[reportUnknownMemberType]
                         writes, session=session
@@ -230,7 +245,7 @@ class JournalWriter:
             if table in self._made:
                 continue
             try:
-                await self._tables.create_collection(table, check_exists=False)
+                await make_table(self._tables, table)
             except (CollectionInvalid, InvalidName, OperationFailure) as error:
                 code = getattr(error, "code", INVALID_NAMESPACE)
                 if code == INVALID_NAMESPACE:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from bson import encode
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import DeleteOne, ReplaceOne
@@ -95,7 +96,9 @@ def _make(change: Change, found: dict[str, Document]) -> Write | None:
     change.became(outcome)
     if after is not None:
         found[row_id] = after
-        return ReplaceOne({"_id": row_id}, after)
+        # MongoDB would make no change of it either, and the row's next change would have this one's author.
+        is_same = before is not None and encode(before) == encode(after)
+        return None if is_same else ReplaceOne({"_id": row_id}, after)
     found.pop(row_id, None)
     return None if before is None else DeleteOne({"_id": row_id})
 

@@ -1,6 +1,8 @@
 """The gateway's door: who may come in, what is refused, and how that is said."""
 
 import json
+import re
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from headrace.embedded import Supervisor
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.integration
+
+PAGE = (Path(__file__).parents[2] / "docs/gateway.md").read_text()
 
 Start = Callable[[Settings, Sequence[str]], Supervisor]
 
@@ -195,3 +199,16 @@ def _refuses(client: Client) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+def test_the_commands_of_the_page_make_keys_and_list_them(gateway: Installation) -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.S)
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line.removeprefix("$ "))
+        assert program == ".venv/bin/headrace"
+        done = gateway.headrace(*arguments)
+        assert (done.returncode, bool(done.stdout.strip())) == (0, True), (line, done.stderr)
+    listed = json.loads(gateway.headrace("keys", "list", "--json").stdout)
+    assert [each["scopes"] for each in listed] == [{"shop": "operator"}, {"*": "editor"}]
+    paths = client_of(gateway).get("/openapi.json").json["paths"]
+    assert [path for path in paths if path.removeprefix("/api/v1/apps/{app}").split("/")[1] not in PAGE] == []

@@ -1,6 +1,8 @@
 """The gateway's door: who may come in, what is refused, and how that is said."""
 
 import json
+import re
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -11,10 +13,14 @@ import pytest
 from conftest import DEADLINE_S, Installation, until
 from gateway_support import APP, Client, client_of, key_of
 
+from headrace.api_keys import first_key, revoke_key
 from headrace.embedded import Supervisor
 from headrace.settings import Settings
+from headrace.storage import Storage
 
 pytestmark = pytest.mark.integration
+
+PAGE = (Path(__file__).parents[2] / "docs/gateway.md").read_text()
 
 Start = Callable[[Settings, Sequence[str]], Supervisor]
 
@@ -195,3 +201,27 @@ def _refuses(client: Client) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+def test_the_commands_of_the_page_make_keys_and_list_them(gateway: Installation) -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.S)
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line.removeprefix("$ "))
+        assert program == ".venv/bin/headrace"
+        done = gateway.headrace(*arguments)
+        assert (done.returncode, bool(done.stdout.strip())) == (0, True), (line, done.stderr)
+    listed = json.loads(gateway.headrace("keys", "list", "--json").stdout)
+    assert [each["scopes"] for each in listed] == [{"shop": "operator"}, {"*": "editor"}]
+    paths = client_of(gateway).get("/openapi.json").json["paths"]
+    assert [path for path in paths if path.removeprefix("/api/v1/apps/{app}").split("/")[1] not in PAGE] == []
+
+
+async def test_only_an_installation_without_keys_is_given_a_first_one(storage: Storage) -> None:
+    made = await first_key(storage, "ann")
+    assert made is not None
+    assert made.key.scopes == {"*": "admin"}
+    (kept,) = await storage.keys.all()
+    assert made.text.rpartition("_")[2] not in repr(kept)
+    await revoke_key(storage, made.key.id, "ann")
+    # Else whoever revokes the last one would open the door again at the next start.
+    assert await first_key(storage, "ann") is None

@@ -1,27 +1,39 @@
 """The judge is judged: what is good passes, and each broken variant is found by the check that is there for it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.chaos.checks.cancelled import KNOWN_US
 from headrace.chaos.checks.effects import COMMITTED_US, IN_FLIGHT_US, SECOND_US, SETTLED_US
+from headrace.chaos.checks.held import FIRED_US, UNDER_WAY_US
+from headrace.chaos.checks.streams import NOTICED_US
+from headrace.chaos.fleet import last_words
 from headrace.chaos.judge import CHECKS, judge
 from headrace.chaos.loads.base import APP, SOURCE, Call, ExpectedRun, Pause, Row
 from headrace.chaos.observations import (
     CancelSeen,
+    ClockSeen,
+    CountsSeen,
     DeadLetterSeen,
+    DeltaSeen,
     FaultSeen,
+    GaveUpSeen,
+    HoldSeen,
     HttpCall,
     JobSeen,
     Observations,
     PartitionOf,
     Place,
     ProcessSeen,
+    RecallSeen,
     RunSeen,
     Stand,
+    TickSeen,
     TimerSeen,
 )
 from headrace.storage.inspection import StoredRow, StoredRun
@@ -62,9 +74,42 @@ def stored(event: str, **changes: Any) -> StoredRun:
     return replace(StoredRun(expected_run(event).id, "http", event, SOURCE, "success", 0, 1), **changes)
 
 
+def tick(second: int, **changes: Any) -> TickSeen:
+    """Of the time `second` after T0, which the broker took half a second later."""
+    scheduled = T0 + second * SECOND_US
+    return replace(
+        TickSeen(Place("headrace.ticks", 0, second), scheduled + SECOND_US // 2, "clocks", scheduled), **changes
+    )
+
+
+def delta(*ends: tuple[str, int], automation: str = "http") -> DeltaSeen:
+    return DeltaSeen(Place("headrace.stats", 0, 0), automation, dict(ends))
+
+
+def counts(*ends: tuple[str, int], process: str = "insights-0", automation: str = "http") -> CountsSeen:
+    return CountsSeen(process, automation, dict(ends), dict(ends))
+
+
+def recounted(seen: Observations) -> Observations:
+    """The same, with all its final records told to insights and counted there."""
+    ends: dict[str, Counter[str]] = {}
+    for run in seen.runs:
+        if run.final:
+            ends.setdefault(run.automation, Counter()).update((run.status,))
+    deltas = tuple(delta((status, 1), automation=name) for name, each in ends.items() for status in each.elements())
+    return replace(
+        seen, deltas=deltas, counts=tuple(counts(*each.items(), automation=name) for name, each in ends.items())
+    )
+
+
 def good() -> Observations:
-    """Three events of one lane, one fault, all as it should be."""
+    """Three events of one lane, one fault, a clock with three times, all as it should be."""
     return Observations(
+        deltas=(delta(("success", 1)), delta(("success", 2))),
+        counts=(counts(("success", 3)),),
+        clocks=(ClockSeen("clocks", T0 - 1, T0 + 4 * SECOND_US, T0 + 9 * SECOND_US),),
+        ticks=(tick(0), tick(2), tick(4)),
+        holds=(HoldSeen("clocks", T0 + 5 * SECOND_US, T0 + 9 * SECOND_US),),
         expected=tuple(expected_run(event) for event in EVENTS),
         jobs=tuple(job(event, offset) for offset, event in enumerate(EVENTS)),
         runs=tuple(record(event, n, T0 + 2 * n * SECOND_US) for n, event in enumerate(EVENTS)),
@@ -85,7 +130,7 @@ def redriven() -> Observations:
     first, second, last = seen.runs
     waited = replace(second, final=False, status="waiting", waits_for="timer", due=second.started, sequence=1)
     again = replace(second, sequence=3, place=Place("headrace.runs", 0, 11))
-    return replace(
+    told = replace(
         seen,
         expected=(replace(expected_run("e-0"), redriven=True), seen.expected[1], replace(third, rows=(), calls=())),
         runs=(died, replace(first, generation=1, appended=T0 + 90 * SECOND_US), waited, again, ended_cancelled(last)),
@@ -96,6 +141,7 @@ def redriven() -> Observations:
         dead_letters=(DeadLetterSeen(Place("headrace.jobs.dlq", 0, 0), Place(JOBS, 0, 0), id, "http_503: …"),),
         cancels=(CancelSeen(third.id, None), CancelSeen(third.id, T0)),
     )
+    return recounted(told)
 
 
 def ended_cancelled(run: RunSeen) -> RunSeen:
@@ -124,7 +170,7 @@ def test_all_that_is_allowed_passes_too() -> None:
         runs=(*seen.runs, record("e-7", 30, T0 + 100 * SECOND_US), record("e-7", 31, T0 + 101 * SECOND_US)),
         stored_runs=(*seen.stored_runs, stored("e-7")),
     )
-    findings = judge(allowed)
+    findings = judge(recounted(allowed))
     assert {name: each.violations for name, each in findings.items()} == dict.fromkeys(CHECKS, ())
     assert findings["none executed twice"].counts["collapsed"] == 1
 
@@ -156,6 +202,72 @@ def test_the_row_of_a_cancelled_run_is_there_if_its_record_says_so() -> None:
 
     assert violations(seen.runs[-1]) == violations(end, row) == 0
     assert violations(seen.runs[-1], row) == violations(end) == violations(end, row, row) == 1
+
+
+def written_at(seen: Observations, at: int) -> tuple[JobSeen, ...]:
+    return tuple(replace(each, appended=at) for each in seen.jobs)
+
+
+def gave_up(target: str, at: int) -> GaveUpSeen:
+    return GaveUpSeen(target, 7, at - 1, at, "Faust crashed: x")
+
+
+def test_those_that_an_automation_s_cancel_covers_may_end_cancelled_and_others_may_not() -> None:
+    seen = replace(redriven(), cancels=())
+
+    def violations(written: int, *recalls: RecallSeen) -> int:
+        found = replace(seen, jobs=written_at(seen, written), recalls=recalls)
+        return len(judge(found)["the cancelled end"].violations)
+
+    before, at_once = T0 - 5 * SECOND_US, RecallSeen("http", T0)
+    assert violations(before, at_once) == violations(T0 + 1, at_once) == 0
+    assert violations(before, RecallSeen("other", T0)) == violations(T0 + 2 * SECOND_US, at_once) == 1
+
+
+def test_what_was_under_way_when_it_was_paused_goes_on_and_so_does_who_slept_through_it() -> None:
+    called = good().calls[0].arrived
+    for known, faults in (
+        (called - UNDER_WAY_US, ()),
+        (called + 1, ()),
+        (called - UNDER_WAY_US - 1, (FaultSeen("pause", "orchestrator-0", called - 2, called - 1),)),
+    ):
+        seen = replace(good(), holds=(HoldSeen("http", known, T0 + SECOND_US),), faults=faults)
+        assert judge(seen)["the paused stand still"].violations == ()
+    ticked = good().ticks[1].appended
+    seen = replace(good(), holds=(HoldSeen("clocks", ticked - FIRED_US, ticked + SECOND_US),))
+    assert judge(seen)["the paused stand still"].violations == ()
+
+
+def test_the_last_times_of_a_clock_may_have_a_tick_or_not() -> None:
+    seen = good()
+    assert judge(replace(seen, ticks=(*seen.ticks, tick(8))))["each time ticks once"].violations == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [("broker", "broker"), ("pause", "insights-0"), ("cut", "insights-0 kafka"), ("half-open", "insights-0 both")],
+)
+def test_insights_may_give_up_once_kafka_was_taken_from_it(kind: str, target: str) -> None:
+    fault = FaultSeen(kind, target, T0, T0 + SECOND_US)
+    seen = replace(good(), faults=(fault,), gave_up=(gave_up("insights-0", T0 + SECOND_US + NOTICED_US),))
+    assert judge(seen)["nothing died by itself"].violations == ()
+    assert judge(seen)["nothing died by itself"].counts["gave_up"] == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ('{"event": "started"}\nnot JSON\n{"event": "cannot run", "reason": "Faust crashed: x"}\n', "Faust crashed: x"),
+        ('{"event": "Faust does not stop; the process ends without it", "reason": null}\n', "Faust does not stop"),
+        ('{"event": "started"}\nSegmentation fault\n', ""),
+    ],
+    ids=["cannot run", "does not stop", "died without a word"],
+)
+def test_the_last_words_of_a_process_tell_whether_it_ended_itself(log: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "insights-0.1.log"
+    path.write_text(log)
+    assert last_words(path).startswith(words)
+    assert bool(last_words(path)) == bool(words)
 
 
 def broken() -> Mapping[str, tuple[str, Observations, str]]:
@@ -370,6 +482,106 @@ def broken() -> Mapping[str, tuple[str, Observations, str]]:
             "the cancelled end",
             replace(after, calls=(*after.calls, call("e-2", after.runs[-1].appended + COMMITTED_US + 1))),
             "called /http/call after it had ended as cancelled",
+        ),
+        "cancelled, though its job came after the cancel of all": (
+            "the cancelled end",
+            replace(
+                after, cancels=(), recalls=(RecallSeen("http", T0 - 2 * SECOND_US, T0),), jobs=written_at(after, T0)
+            ),
+            "nobody had asked for it",
+        ),
+        "all were cancelled, and one went on": (
+            "the cancelled end",
+            replace(
+                after,
+                recalls=(RecallSeen("http", T0 - 1, second.appended - KNOWN_US - 1),),
+                jobs=written_at(after, T0 - 2),
+            ),
+            "ended success 15.0 s after its cancel",
+        ),
+        "paused, and it called": (
+            "the paused stand still",
+            replace(seen, holds=(HoldSeen("http", T0 + 1 * SECOND_US, T0 + 9 * SECOND_US),)),
+            "called /http/call 3.0 s after its pause was known",
+        ),
+        "paused, and it ticked": (
+            "the paused stand still",
+            replace(seen, holds=(HoldSeen("clocks", T0 + SECOND_US, T0 + 9 * SECOND_US),)),
+            "ticked 1.5 s after its pause was known",
+        ),
+        "a time without a tick": (
+            "each time ticks once",
+            replace(seen, ticks=without(seen.ticks, 1)),
+            f"its time {T0 // SECOND_US + 2} ticked 0 times",
+        ),
+        "a time that ticked twice": (
+            "each time ticks once",
+            replace(seen, ticks=(*seen.ticks, tick(8), tick(8))),
+            f"its time {T0 // SECOND_US + 8} ticked 2 times",
+        ),
+        "a tick at no time of the clock's": (
+            "each time ticks once",
+            replace(seen, ticks=(*seen.ticks, tick(3))),
+            "none of its times",
+        ),
+        "a tick before the clock was live": (
+            "each time ticks once",
+            replace(seen, ticks=(*seen.ticks, tick(-2))),
+            "none of its times",
+        ),
+        "a tick after the clock was withdrawn": (
+            "each time ticks once",
+            replace(seen, ticks=(*seen.ticks, tick(10))),
+            "none of its times",
+        ),
+        "ticked before its time": (
+            "each time ticks once",
+            replace(seen, ticks=(*seen.ticks[:2], tick(4, appended=T0 + 3 * SECOND_US))),
+            "ticked 1.000 s before its time",
+        ),
+        "a run that is not counted": (
+            "all is counted",
+            replace(seen, counts=(counts(("success", 2)),)),
+            "insights-0 counts {'success': 2} in total, and the stats topic has {'success': 3}",
+        ),
+        "a run that is counted twice of a day": (
+            "all is counted",
+            replace(seen, counts=(replace(counts(("success", 3)), day={"success": 4}),)),
+            "counts {'success': 4} of the last day",
+        ),
+        "two that answer": (
+            "all is counted",
+            replace(seen, counts=(counts(("success", 3)), counts(("success", 3), process="insights-1"))),
+            "insights-0, insights-1 of insights answers for it",
+        ),
+        "nobody that answers": ("all is counted", replace(seen, counts=()), "no process of insights answers"),
+        "a run that the stats do not tell": (
+            "all is counted",
+            replace(seen, deltas=(delta(("success", 2)),), counts=(counts(("success", 2)),)),
+            "the stats topic has {'success': 2}, and its final records are {'success': 3}",
+        ),
+        "gave up without a reason": (
+            "nothing died by itself",
+            replace(seen, gave_up=(gave_up("insights-0", T0 + SECOND_US),)),
+            "gave up, and no fault explains it: Faust crashed",
+        ),
+        "gave up long after": (
+            "nothing died by itself",
+            replace(
+                seen,
+                faults=(FaultSeen("broker", "broker", T0, T0 + SECOND_US),),
+                gave_up=(gave_up("insights-0", T0 + SECOND_US + NOTICED_US + 1),),
+            ),
+            "no fault explains it",
+        ),
+        "another gave up": (
+            "nothing died by itself",
+            replace(
+                seen,
+                faults=(FaultSeen("cut", "insights-1 kafka", T0, T0 + SECOND_US),),
+                gave_up=(gave_up("insights-0", T0 + SECOND_US),),
+            ),
+            "no fault explains it",
         ),
         "lag": ("nothing left", replace(seen, at_end={PARTITION: Stand(2, 3)}), "lag 1"),
         "no rest": ("nothing left", replace(seen, quiet=False), "did not come to rest"),

@@ -1,14 +1,17 @@
 """A seed is a plan: the same each time, within the limits that make it a fair one."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.chaos.loads import LOADS, usable
-from headrace.chaos.loads.base import LoadEvent, events_of
-from headrace.chaos.plan import DUPLICATE_EVERY, FAULTS, FIRST_FAULT_S, NETWORK, SLOTS, TAIL_S, make_plan
+from headrace.chaos.loads import LOADS, clocks, usable
+from headrace.chaos.loads.base import APP, LoadEvent, events_of
+from headrace.chaos.orders import PAUSED, RECALLED, make_orders
+from headrace.chaos.plan import DUPLICATE_EVERY, FAULTS, FIRST_FAULT_S, NETWORK, RATES, SLOTS, TAIL_S, make_plan
+from headrace.contracts.ticks import Tick, tick_event
 
 pytestmark = pytest.mark.unit
 
@@ -53,7 +56,36 @@ def test_every_kind_comes_before_any_comes_twice(seed: int) -> None:
     assert sorted(first) == sorted(FAULTS)
 
 
-@pytest.mark.parametrize("name", LOADS)
+@given(seeds, lengths)
+def test_whatever_is_paused_is_resumed_before_it_is_paused_again(seed: int, seconds: float) -> None:
+    orders = make_orders(seed, seconds, [*PAUSED, RECALLED])
+    assert orders == make_orders(seed, seconds, [*PAUSED, RECALLED]) == tuple(sorted(orders, key=lambda each: each.at))
+    for name in PAUSED:
+        mine = [(order.what, order.rate > 0) for order in orders if order.automation == name]
+        assert mine == [("pause", False), ("resume", True)] * (len(mine) // 2)
+    assert {order.what for order in orders if order.automation == RECALLED} <= {"cancel"}
+    assert all(order.at < seconds for order in orders if order.what != "resume")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_of_half_a_minute_has_one_of_each_order(seed: int) -> None:
+    found = {(order.what, order.automation) for order in make_plan(seed, 28, (), list(LOADS)).orders}
+    assert found == {("cancel", RECALLED), *((what, name) for name in PAUSED for what in ("pause", "resume"))}
+    assert make_plan(seed, 28, (), ["pure"]).orders == ()
+
+
+def test_the_clock_s_times_are_those_after_it_went_live_and_up_to_its_end() -> None:
+    second = clocks.SECOND_US
+    assert clocks.times(10 * second, 16 * second) == [12 * second, 14 * second, 16 * second]
+    assert clocks.times(11 * second + 1, 13 * second) == [12 * second]
+    assert clocks.times(14 * second, 15 * second) == []
+    assert clocks.latest(13 * second) == 12 * second
+    run = clocks.run_of(1_800_000_000 * second)
+    tick = tick_event(APP, Tick(automation=clocks.NAME, scheduled=datetime(2027, 1, 15, 8, tzinfo=UTC)))
+    assert (run.event, run.source) == (tick.id, tick.source)
+
+
+@pytest.mark.parametrize("name", [name for name in LOADS if RATES[name]])
 def test_every_tenth_event_comes_twice_and_each_has_an_expectation(name: str) -> None:
     plan = make_plan(7, 100, (), [name])
     events = events_of(7, plan.loads[0])

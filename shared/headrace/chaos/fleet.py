@@ -1,5 +1,6 @@
 """The services' processes: started, killed, stopped, woken; and those that end by themselves are noticed."""
 
+import json
 import os
 import signal
 import sys
@@ -7,7 +8,7 @@ import time
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
@@ -26,6 +27,12 @@ MARK = "HEADRACE_CHAOS_MARK"
 DRAIN_S = 20.0
 """A service asked to end commits what it is at: at most the longest step, here 20 s."""
 
+ANSWER_S = 5.0
+"""An answer is made of what is in memory, within milliseconds."""
+
+LAST_WORDS = ("cannot run", "Faust does not stop; the process ends without it")
+"""What a service logs last when it ends because it cannot go on."""
+
 # A proxy of the environment has no way to our loopback.
 _OPENER = build_opener(ProxyHandler({}))
 
@@ -39,6 +46,8 @@ class Fallen(NamedTuple):
     alive: int
     at: int
     seen: ProcessSeen
+    reason: str
+    """Why it could not go on, where it said so itself."""
 
 
 class Fleet:
@@ -140,7 +149,16 @@ class Fleet:
             if not child.alive and target not in self._draining:
                 code = child.exit_code or 0
                 what = f"ended by itself with code {code}; its log is {child.log}"
-                fallen.append(Fallen(target, code, looked, self._looked, ProcessSeen(child.name, child.pid, what)))
+                fallen.append(
+                    Fallen(
+                        target,
+                        code,
+                        looked,
+                        self._looked,
+                        ProcessSeen(child.name, child.pid, what),
+                        last_words(child.log),
+                    )
+                )
                 self.kill(target)
         return fallen
 
@@ -151,6 +169,14 @@ class Fleet:
                 return bool(answer.status == 200)
         except (OSError, HTTPException):
             return False
+
+    def answer(self, target: Target, path: str) -> object | None:
+        """What its ops port answers, from JSON; None where it does not."""
+        try:
+            with _OPENER.open(f"http://{HOST}:{self._ports[target]}{path}", timeout=ANSWER_S) as answer:
+                return json.loads(answer.read())
+        except (OSError, HTTPException, json.JSONDecodeError):
+            return None
 
     def stop(self) -> None:
         """Wakes, drains and ends all of them."""
@@ -182,3 +208,18 @@ class Fleet:
         child.terminate()
         child.join(timeout_s)
         self.kill(target)
+
+
+def last_words(log: Path) -> str:
+    """Why a service says in its log that it ends; nothing where it does not say so."""
+    said = ""
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            found: object = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a library's own words
+        if isinstance(found, dict):
+            entry = cast("dict[str, object]", found)
+            if entry.get("event") in LAST_WORDS:
+                said = str(entry.get("reason") or entry["event"])
+    return said

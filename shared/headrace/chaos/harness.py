@@ -10,24 +10,27 @@ from typing import NamedTuple
 
 import psutil
 
+from headrace.chaos.administrators import Administrators
+from headrace.chaos.counting import counted
 from headrace.chaos.faults import Injector, until
 from headrace.chaos.fleet import Fleet
 from headrace.chaos.judge import judge
 from headrace.chaos.live import make_live
-from headrace.chaos.loads import LOADS
+from headrace.chaos.loads import LOADS, clocks
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
 from headrace.chaos.loads.step_package import EXIT_CODE, install
-from headrace.chaos.observations import FaultSeen, Observations, ProcessSeen
+from headrace.chaos.observations import CountsSeen, FaultSeen, GaveUpSeen, Observations, ProcessSeen
 from headrace.chaos.operators import Operators, Wish
 from headrace.chaos.plan import Plan, Target
 from headrace.chaos.publishing import Publishing
 from headrace.chaos.quiet import Quiet
-from headrace.chaos.reading import read_dead_letters, read_jobs, read_runs, read_timers
+from headrace.chaos.reading import read_dead_letters, read_deltas, read_jobs, read_runs, read_ticks, read_timers
 from headrace.chaos.report import SeedReport
 from headrace.chaos.server import Recorder
 from headrace.chaos.system import System
 from headrace.embedded import StackError
 from headrace.installation import topic_specs
+from headrace.service import EXIT_FAILED
 from headrace.settings import Settings
 from headrace.storage.inspection import Inspection, StoredRow, StoredRun
 from headrace.streams.admin import make_topics
@@ -63,12 +66,16 @@ class Run:
         self.fleet = Fleet(self.settings, ways, {**extra, "PYTHONPATH": python_path}, directory / "logs")
         self.injector = Injector(system, self.fleet)
         self.events = [event for load in plan.loads for event in events_of(plan.seed, load)]
-        redriven = [run for run in self.expected() if run.redriven]
+        redriven = [run for event in self.events for run in LOADS[event.load].expected(event) if run.redriven]
         self.operators = Operators(self.settings, plan.seed, redriven, self._wishes(), recorder.mend)
-        self.quiet = Quiet(self.settings, recorder.count, lambda: self.operators.is_busy)
+        has_clock = any(load.name == clocks.NAME for load in plan.loads)
+        self.administrators = Administrators(self.settings, plan.orders, has_clock)
+        self.quiet = Quiet(self.settings, recorder.count, self._people_are_busy)
         self.died: list[ProcessSeen] = []
+        self.gave_up: list[GaveUpSeen] = []
         self.unconfirmed: frozenset[str] = frozenset()
         self.records = 0
+        self.counts: tuple[CountsSeen, ...] = ()
         self._deadly = any(LOADS[load.name].deadly for load in plan.loads)
 
     async def prepare(self) -> None:
@@ -80,6 +87,9 @@ class Run:
         directory = self.settings.state_dir / "automations"
         make_live(directory, names, self.recorder.address, self.fleet.environment())
 
+    def _people_are_busy(self) -> bool:
+        return self.operators.is_busy or self.administrators.is_busy
+
     def _is_ready(self, target: Target) -> bool:
         if fallen := self.fleet.fallen():
             raise StackError(f"{fallen[0].target} {fallen[0].seen.what}")
@@ -87,16 +97,20 @@ class Run:
 
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
-        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self.operators.work())]
+        works = (self._watch(), self.operators.work(), self.administrators.work())
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(work) for work in works]
         publishing = Publishing(self.settings)
         try:
             async with asyncio.TaskGroup() as group:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
                 await self._faults()
+            self.administrators.load_is_over()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
             quiet = await self.quiet.wait(deadline_s, self._check(tasks))
+            # While it is watched: what counts may have to be started again.
+            self.counts = await counted(self.settings, self.fleet)
         finally:
             publishing.close()
             for task in tasks:
@@ -118,6 +132,9 @@ class Run:
                 by_poison = fallen.target.service == "orchestrator" and fallen.code in (EXIT_CODE, -9)
                 if self._deadly and by_poison:
                     self.injector.seen.append(FaultSeen("poison", str(fallen.target), fallen.alive, fallen.at))
+                elif fallen.target.service == "insights" and fallen.code == EXIT_FAILED and fallen.reason:
+                    end = GaveUpSeen(str(fallen.target), fallen.seen.pid, fallen.alive, fallen.at, fallen.reason)
+                    self.gave_up.append(end)
                 else:
                     self.died.append(fallen.seen)
                 await asyncio.sleep(RESTART_S)
@@ -144,8 +161,21 @@ class Run:
         ]
 
     def expected(self) -> tuple[ExpectedRun, ...]:
-        """What must have come of the events."""
-        return tuple(run for event in self.events for run in LOADS[event.load].expected(event))
+        """What must have come of the events, and of the clock's times until it was withdrawn."""
+        runs = [run for event in self.events for run in LOADS[event.load].expected(event)]
+        for clock in self.administrators.clocks:
+            runs += [clocks.run_of(time) for time in clocks.times(clock.since, clock.until)]
+        return tuple(runs)
+
+    def uncertain(self) -> frozenset[str]:
+        """Events that Kafka may not have, and the clock's last times, which may not have come before it was withdrawn:
+        something may have come of them or not."""
+        last = [
+            clocks.tick_id(time)
+            for clock in self.administrators.clocks
+            for time in clocks.times(clock.sure_until, clock.until)
+        ]
+        return self.unconfirmed.union(last)
 
 
 def run_plan(
@@ -204,7 +234,7 @@ async def _execute(run: Run, deadline_s: float, tell: Tell) -> tuple[bool, _Stor
 def _topics(run: Run, quiet: bool, stored: _Stored) -> Observations:
     return Observations(
         expected=run.expected(),
-        uncertain=run.unconfirmed,
+        uncertain=run.uncertain(),
         jobs=tuple(read_jobs(run.settings)),
         runs=tuple(read_runs(run.settings)),
         dead_letters=tuple(read_dead_letters(run.settings)),
@@ -221,7 +251,14 @@ def _topics(run: Run, quiet: bool, stored: _Stored) -> Observations:
         cancels=tuple(run.operators.cancels),
         redrives=run.operators.redrives,
         pauses=tuple(pause for load in run.plan.loads for pause in LOADS[load.name].pauses),
+        recalls=tuple(run.administrators.recalls),
+        holds=tuple(run.administrators.holds),
+        clocks=tuple(run.administrators.clocks),
+        ticks=tuple(read_ticks(run.settings)),
+        deltas=tuple(read_deltas(run.settings)),
+        counts=run.counts,
         died=tuple(run.died),
+        gave_up=tuple(run.gave_up),
     )
 
 

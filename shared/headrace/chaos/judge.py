@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from headrace.chaos.checks import Finding, cancelled, effects, order, runs, streams, waiting
+from headrace.chaos.checks import Finding, cancelled, clocks, counted, effects, held, order, runs, streams, waiting
 from headrace.chaos.observations import Observations
 
 Check = Callable[[Observations], Finding]
@@ -19,6 +19,9 @@ CHECKS: Mapping[str, Check] = {
     "never early": waiting.nothing_is_early,
     "nothing waits": waiting.nothing_waits,
     "the cancelled end": cancelled.the_cancelled_end,
+    "the paused stand still": held.the_paused_stand_still,
+    "each time ticks once": clocks.each_time_ticks_once,
+    "all is counted": counted.all_is_counted,
     "nothing left": streams.nothing_is_left,
     "no partition stuck": streams.no_partition_is_stuck,
     "nothing leaked": streams.nothing_is_leaked,

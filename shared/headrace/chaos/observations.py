@@ -21,7 +21,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobSeen:
-    """A job on a jobs or retry topic. `retry` says which of the two."""
+    """A job on a jobs or retry topic. `retry` says which of the two; `appended` is when the broker took it, to the
+    millisecond."""
 
     place: Place
     run: str
@@ -32,6 +33,7 @@ class JobSeen:
     segment: int
     attempt: int
     retry: bool
+    appended: int = 0
 
     @property
     def lane(self) -> tuple[str, str, str]:
@@ -142,6 +144,77 @@ class CancelSeen:
     confirmed: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class RecallSeen:
+    """That somebody asked at `asked` for the end of all runs of an automation, and when that was confirmed; None where
+    that is not known."""
+
+    automation: str
+    asked: int
+    confirmed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSeen:
+    """A pause of an automation: when every process that lived had confirmed that it knows it, and when somebody first
+    asked for its resumption."""
+
+    automation: str
+    known: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickSeen:
+    """A tick: the time that it stands for, and when the broker took it, to the millisecond."""
+
+    place: Place
+    appended: int
+    automation: str
+    scheduled: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSeen:
+    """A clock that was live from `since` on. All its times up to `sure_until` had a run that had ended when it was
+    asked to be withdrawn; after `until` it was."""
+
+    automation: str
+    since: int
+    sure_until: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaSeen:
+    """A record of the stats topic: runs of an automation that ended, by status."""
+
+    place: Place
+    automation: str
+    ended: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CountsSeen:
+    """What a process of insights answers for an automation: runs by status since the beginning, and of the last day."""
+
+    process: str
+    automation: str
+    total: Mapping[str, int]
+    day: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUpSeen:
+    """A process that ended itself and said why: its pid, when it was last seen alive, and when its end was noticed."""
+
+    target: str
+    pid: int
+    alive: int
+    at: int
+    reason: str
+
+
 Stands = Mapping[PartitionOf, Stand]
 
 
@@ -183,5 +256,13 @@ class Observations:
     redrives: int = 0
     """How often letters were redriven, those that were cut off included."""
     pauses: tuple[Pause, ...] = ()
+    recalls: tuple[RecallSeen, ...] = ()
+    holds: tuple[HoldSeen, ...] = ()
+    clocks: tuple[ClockSeen, ...] = ()
+    ticks: tuple[TickSeen, ...] = ()
+    deltas: tuple[DeltaSeen, ...] = ()
+    counts: tuple[CountsSeen, ...] = ()
+    """Of all living processes of insights, once they had had the time to count."""
     died: tuple[ProcessSeen, ...] = ()
-    """Processes that ended by themselves where no poison was in the load."""
+    """Processes that ended by themselves where no poison was in the load, and did not say why."""
+    gave_up: tuple[GaveUpSeen, ...] = ()

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from headrace.chaos.orders import Order, make_orders
+
 FaultKind = Literal["kill", "kill-stay", "pause", "broker", "mongod", "rolling", "scale", "cut", "delay", "half-open"]
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 NETWORK: frozenset[FaultKind] = frozenset(("cut", "delay", "half-open"))
-SERVICES = ("trigger_matcher", "orchestrator", "recorder", "scheduler")
+SERVICES = ("trigger_matcher", "orchestrator", "recorder", "scheduler", "insights")
 SLOTS = 2
 """Processes of each service: the least with which a partition can move to a living one."""
 
@@ -55,9 +57,12 @@ RATES: dict[str, float] = {
     "waits": 1.0,
     "dead": 0.5,
     "cancelled": 1.0,
+    "recalled": 1.0,
+    "held": 2.0,
+    "clocks": 0.0,
 }
 """Events a second of each load: together a few dozen, so that a machine of two cores keeps up and what stands still
-stands still for another reason than load."""
+stands still for another reason than load. What the clock starts has none."""
 
 WEIGHTS = {"orchestrator": 4, "scheduler": 2}
 """Whose processes are hit more often than the others': half of the time those that have effects to do twice, and a
@@ -130,6 +135,7 @@ class Plan:
     """Those that were asked for; there may not have been time for all."""
     loads: tuple[LoadPlan, ...]
     faults: tuple[Fault, ...]
+    orders: tuple[Order, ...]
     proxied: tuple[Target, ...]
     """The processes that reach Kafka and MongoDB through proxies: those that network faults meet."""
 
@@ -143,7 +149,8 @@ def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequ
     proxied = _proxied(chance) if NETWORK & set(kinds) else ()
     faults = tuple(_faults(chance, seconds, kinds, proxied))
     wanted: tuple[FaultKind, ...] = tuple([kind for kind in FAULTS if kind in kinds])
-    return Plan(seed, seconds, wanted, tuple(_load(seed, name, seconds) for name in loads), faults, proxied)
+    planned = tuple(_load(seed, name, seconds) for name in loads)
+    return Plan(seed, seconds, wanted, planned, faults, make_orders(seed, seconds, loads), proxied)
 
 
 def _proxied(chance: random.Random) -> tuple[Target, ...]:
@@ -201,4 +208,5 @@ def _load(seed: int, name: str, seconds: float) -> LoadPlan:
     chance = random.Random(f"headrace-chaos/{seed}/load/{name}")
     rate = RATES[name]
     # A lane runs one after the other: with fewer hot customers a slow load's lane would not keep up by itself.
-    return LoadPlan(name, max(1, int(rate * seconds)), rate, chance.randint(8, 24), chance.randint(2, 4))
+    events = max(1, int(rate * seconds)) if rate else 0
+    return LoadPlan(name, events, rate, chance.randint(8, 24), chance.randint(2, 4))

@@ -8,9 +8,20 @@ from typing import TypeVar, cast
 import orjson
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from headrace.chaos.observations import DeadLetterSeen, JobSeen, PartitionOf, Place, RunSeen, Stand, Stands, TimerSeen
+from headrace.chaos.observations import (
+    DeadLetterSeen,
+    DeltaSeen,
+    JobSeen,
+    PartitionOf,
+    Place,
+    RunSeen,
+    Stand,
+    Stands,
+    TickSeen,
+    TimerSeen,
+)
 from headrace.contracts.runs import FINAL_STATUSES
-from headrace.contracts.topics import DEAD_LETTERS, RUNS, TIMERS
+from headrace.contracts.topics import AUTOMATIONS, DEAD_LETTERS, RUNS, STATS, TICKS, TIMERS
 from headrace.installation import READS, group_name, source_topics, topics
 from headrace.settings import Settings
 from headrace.streams.offsets import committed
@@ -49,6 +60,25 @@ def read_timers(settings: Settings) -> list[TimerSeen]:
     for key, timer in _read(settings, TIMERS.full_name(settings.prefix), _timer):
         newest[key] = timer
     return [timer for timer in newest.values() if timer is not None]
+
+
+def read_ticks(settings: Settings) -> list[TickSeen]:
+    """All ticks."""
+    return _read(settings, TICKS.full_name(settings.prefix), _tick)
+
+
+def read_deltas(settings: Settings) -> list[DeltaSeen]:
+    """All records of the stats topic."""
+    return _read(settings, STATS.full_name(settings.prefix), _delta)
+
+
+def live_since(settings: Settings) -> dict[str, int]:
+    """When each automation, by its id, first went live, by the broker's clock in microseconds since 1970. For a stack
+    whose topics are young: compaction takes the first records away."""
+    since: dict[str, int] = {}
+    for id, appended in _read(settings, AUTOMATIONS.full_name(settings.prefix), _published):
+        since.setdefault(id, appended)
+    return since
 
 
 def read_stands(settings: Settings) -> Stands:
@@ -105,6 +135,10 @@ def _place(message: Message) -> Place:
     return Place(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
 
 
+def _appended(message: Message) -> int:
+    return message.timestamp()[1] * 1_000
+
+
 def _object(value: bytes | str | None) -> Mapping[str, object] | None:
     try:
         found: object = orjson.loads(value or b"")
@@ -117,9 +151,10 @@ def _job(message: Message, retry: bool) -> JobSeen | None:
     job = _object(message.value())
     if job is None or "run_id" not in job:
         return None
-    numbers = [int(cast(int, job.get(name, 0))) for name in ("generation", "segment", "attempt")]
-    names = [str(job[name]) for name in ("run_id", "app", "automation", "key")]
-    return JobSeen(_place(message), names[0], names[1], names[2], names[3], numbers[0], numbers[1], numbers[2], retry)
+    generation, segment, attempt = (cast(int, job.get(name, 0)) for name in ("generation", "segment", "attempt"))
+    run, app, automation, key = (str(job[name]) for name in ("run_id", "app", "automation", "key"))
+    place, appended = _place(message), _appended(message)
+    return JobSeen(place, run, app, automation, key, generation, segment, attempt, retry, appended)
 
 
 def _run(message: Message) -> RunSeen | None:
@@ -132,7 +167,7 @@ def _run(message: Message) -> RunSeen | None:
     steps = cast("Sequence[Mapping[str, object]]", run["steps"])
     return RunSeen(
         place=_place(message),
-        appended=message.timestamp()[1] * 1_000,
+        appended=_appended(message),
         run=str(run["run_id"]),
         automation=str(run["automation"]),
         event=str(event["id"]),
@@ -156,6 +191,25 @@ def _timer(message: Message) -> tuple[bytes, TimerSeen | None]:
     timer = None if value is None else _object(value) or {}
     told = None if timer is None else TimerSeen(_place(message), id.decode(), str(timer.get("due")))
     return id, told
+
+
+def _tick(message: Message) -> TickSeen | None:
+    tick = _object(message.value())
+    if tick is None:
+        return None
+    automation, scheduled = str(tick["automation"]), microseconds(str(tick["scheduled"]))
+    return TickSeen(_place(message), _appended(message), automation, scheduled)
+
+
+def _delta(message: Message) -> DeltaSeen | None:
+    delta = _object(message.value())
+    if delta is None:
+        return None
+    return DeltaSeen(_place(message), str(delta["automation"]), cast("Mapping[str, int]", delta["ended"]))
+
+
+def _published(message: Message) -> tuple[str, int]:
+    return (message.key() or b"").decode(), _appended(message)
 
 
 def _dead_letter(message: Message) -> DeadLetterSeen:

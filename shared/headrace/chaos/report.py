@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from headrace.chaos.checks import Finding
 from headrace.chaos.observations import FaultSeen, Observations
+from headrace.chaos.orders import Order
 from headrace.chaos.plan import Fault, Plan
 from headrace.chaos.quiet import Quiet
 
@@ -40,6 +41,7 @@ class SeedReport:
     events: int
     records: int
     planned: Sequence[str]
+    ordered: Sequence[str]
     faults: Sequence[str]
     checks: Mapping[str, CheckReport]
     moved_s: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -70,6 +72,7 @@ class SeedReport:
             events=events,
             records=records,
             planned=[planned(fault) for fault in plan.faults],
+            ordered=[ordered(order) for order in plan.orders],
             faults=[_done(fault, start) for fault in seen.faults],
             checks={name: CheckReport.of(finding) for name, finding in findings.items()},
             moved_s={str(partition): seconds for partition, seconds in quiet.moved_s.items()},
@@ -89,6 +92,12 @@ def planned(fault: Fault) -> str:
     side = f" {fault.side}" if fault.side else ""
     latency = f" by {fault.latency_s:g} s" if fault.latency_s else ""
     return f"{fault.at:.1f} s: {fault.kind}{target}{side}{latency} for {fault.duration:.1f} s"
+
+
+def ordered(order: Order) -> str:
+    """An order of a plan in words."""
+    rate = f" at {order.rate:g} runs a second" if order.rate else ""
+    return f"{order.at:.1f} s: {order.what} {order.automation}{rate}"
 
 
 def _done(fault: FaultSeen, start: int) -> str:

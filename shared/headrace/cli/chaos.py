@@ -14,7 +14,7 @@ from headrace.chaos.harness import QUIET_DEADLINE_S, run_plan
 from headrace.chaos.loads import LOADS, usable
 from headrace.chaos.plan import FAULTS, FaultKind, Plan, make_plan
 from headrace.chaos.recovery import measure_recovery
-from headrace.chaos.report import SeedReport, planned, totals
+from headrace.chaos.report import SeedReport, ordered, planned, totals
 from headrace.cli.output import Json, console, print_json, print_table
 from headrace.settings import load_settings
 
@@ -137,6 +137,7 @@ def _print_plan(plan: Plan) -> None:
         for load in plan.loads
     ]
     rows += [("fault", f"{fault.kind}", planned(fault)) for fault in plan.faults]
+    rows += [("order", order.what, ordered(order)) for order in plan.orders]
     rows += [("behind a proxy", str(target), "") for target in plan.proxied]
     print_table(("", "what", ""), rows)
 

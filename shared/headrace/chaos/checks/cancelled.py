@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from headrace.chaos.checks.effects import COMMITTED_US, SECOND_US, SETTLED_US, SLEEPERS
 from headrace.chaos.checks.violation import Finding, Violation
-from headrace.chaos.observations import HttpCall, Observations, RunSeen
+from headrace.chaos.observations import CancelSeen, HttpCall, Observations, RunSeen
 
 CANCELLED = "cancelled"
 
@@ -13,18 +13,25 @@ KNOWN_US = 15 * SECOND_US
 only after an outage (7 s at the most) and the recovery from it."""
 
 
+NAMED_US = 1 * SECOND_US
+"""How long after somebody asks for the end of all runs of an automation the time is taken up to which they are meant:
+at once, but on a busy machine."""
+
+
 def the_cancelled_end(seen: Observations) -> Finding:
-    """A run ends as cancelled only if somebody asked for that. KNOWN_US later it ends as nothing else and makes no call
-    any more, nor does one that has ended as cancelled."""
-    asked = {cancel.run for cancel in seen.cancels}
+    """A run ends as cancelled only if somebody asked for that, of it or of all that its automation had by then.
+    KNOWN_US later it ends as nothing else and makes no call any more, nor does one that has ended as cancelled."""
+    written = _written(seen)
+    cancels = [*seen.cancels, *_recalled(written, seen)]
+    asked = {cancel.run for cancel in cancels}
     confirmed: dict[str, int] = {}
-    for cancel in seen.cancels:
+    for cancel in cancels:
         if cancel.confirmed is not None:
             confirmed[cancel.run] = min(cancel.confirmed, confirmed.get(cancel.run, cancel.confirmed))
     ends = {run.run: run for run in seen.runs if run.final}
     cancelled = {id: run for id, run in ends.items() if run.status == CANCELLED}
     violations = [
-        Violation(id, "ended as cancelled, and nobody had asked for it", (_told(run),))
+        Violation(id, "ended as cancelled, and nobody had asked for it", _evidence(run, written.get(id)))
         for id, run in cancelled.items()
         if id not in asked
     ]
@@ -32,10 +39,31 @@ def the_cancelled_end(seen: Observations) -> Finding:
     violations += _called_after_end(cancelled, seen)
     counts = {
         "cancels": len(asked),
+        "cancels_of_automations": sum(recall.confirmed is not None for recall in seen.recalls),
         "cancelled": len(cancelled),
         "cancelled_too_late": sum(id in ends and id not in cancelled for id in confirmed),
     }
     return Finding(tuple(violations), counts)
+
+
+def _written(seen: Observations) -> Mapping[str, int]:
+    """When the first job of each run was written."""
+    written: dict[str, int] = {}
+    for job in seen.jobs:
+        written[job.run] = min(job.appended, written.get(job.run, job.appended))
+    return written
+
+
+def _recalled(written: Mapping[str, int], seen: Observations) -> Iterable[CancelSeen]:
+    """The cancels of runs that follow from those of their automations: one of a run whose job was written before."""
+    automations = {job.run: job.automation for job in seen.jobs}
+    for recall in seen.recalls:
+        for run, at in written.items():
+            if automations[run] != recall.automation or at > recall.asked + NAMED_US:
+                continue
+            # Of what was written just then nobody can say on which side of the time it was.
+            is_meant = at < recall.asked
+            yield CancelSeen(run, recall.confirmed if is_meant else None)
 
 
 def _went_on(confirmed: Mapping[str, int], ends: Mapping[str, RunSeen], seen: Observations) -> Iterable[Violation]:
@@ -54,16 +82,20 @@ def _went_on(confirmed: Mapping[str, int], ends: Mapping[str, RunSeen], seen: Ob
 def _called_after_end(cancelled: Mapping[str, RunSeen], seen: Observations) -> Iterable[Violation]:
     for call in seen.calls:
         end = cancelled.get(call.run)
-        if end is None or call.arrived <= end.appended + COMMITTED_US or _is_slept_through(call, seen):
+        if end is None or call.arrived <= end.appended + COMMITTED_US or is_slept_through(call, seen):
             continue
         yield Violation(call.run, f"called {call.path} after it had ended as cancelled", (_told(end), str(call)))
 
 
-def _is_slept_through(call: HttpCall, seen: Observations) -> bool:
+def is_slept_through(call: HttpCall, seen: Observations) -> bool:
     """Whether a worker may have made it that did not know yet that the run was another's."""
     return any(
         fault.kind in SLEEPERS and fault.began <= call.arrived <= fault.ended + SETTLED_US for fault in seen.faults
     )
+
+
+def _evidence(run: RunSeen, written: int | None) -> tuple[str, ...]:
+    return _told(run), f"its job was written at {written} µs"
 
 
 def _told(run: RunSeen) -> str:

@@ -1,7 +1,16 @@
 """Streams and processes: all is committed, every partition moved on, nothing died or stayed behind."""
 
 from headrace.chaos.checks.violation import Finding, Violation
-from headrace.chaos.observations import Observations
+from headrace.chaos.observations import FaultSeen, GaveUpSeen, Observations
+
+SECOND_US = 1_000_000
+
+NOTICED_US = 60 * SECOND_US
+"""How long after a fault a process may still find that it cannot go on: Kafka's Python client gives a request up after
+40 s, and some seconds go by until that is told."""
+
+CUTS_OFF = frozenset(("broker", "pause", "cut", "half-open", "delay"))
+"""Faults that take Kafka away from a process, or its place in its group."""
 
 
 def nothing_is_left(seen: Observations) -> Finding:
@@ -40,6 +49,20 @@ def nothing_is_leaked(seen: Observations) -> Finding:
 
 
 def nothing_died_by_itself(seen: Observations) -> Finding:
-    """No service ends unless it is told to, or a poison step of the load ends it: a fence or an outage is no crash."""
+    """No service ends unless it is told to, or a poison step of the load ends it: a fence or an outage is no crash.
+
+    Insights may end itself and say why, after a fault that takes Kafka or its place in its group away from it.
+    """
     violations = [Violation(f"{each.name} ({each.pid})", each.what) for each in seen.died]
-    return Finding(tuple(violations), {"died": len(seen.died)})
+    violations += [
+        Violation(f"{each.target} ({each.pid})", f"gave up, and no fault explains it: {each.reason}")
+        for each in seen.gave_up
+        if not any(_explains(fault, each) for fault in seen.faults)
+    ]
+    return Finding(tuple(violations), {"died": len(seen.died), "gave_up": len(seen.gave_up)})
+
+
+def _explains(fault: FaultSeen, end: GaveUpSeen) -> bool:
+    if fault.kind not in CUTS_OFF or not fault.began <= end.at <= fault.ended + NOTICED_US:
+        return False
+    return fault.kind == "broker" or fault.target.split()[0] == end.target

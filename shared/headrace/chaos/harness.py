@@ -88,7 +88,7 @@ class Run:
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
         tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self.operators.work())]
-        publishing = Publishing(self.settings)
+        publishing = Publishing(self.settings, self.plan.hush)
         try:
             async with asyncio.TaskGroup() as group:
                 for load in self.plan.loads:

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from headrace.chaos.loads import LOADS, usable
 from headrace.chaos.loads.base import LoadEvent, events_of
-from headrace.chaos.plan import DUPLICATE_EVERY, FAULTS, FIRST_FAULT_S, NETWORK, SLOTS, TAIL_S, make_plan
+from headrace.chaos.plan import (
+    DUPLICATE_EVERY,
+    FAULTS,
+    FIRST_FAULT_S,
+    NETWORK,
+    PARTS,
+    SLOTS,
+    TAIL_S,
+    Part,
+    make_outage,
+    make_plan,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -51,6 +62,23 @@ def test_faults_follow_each_other_within_the_load_and_leave_a_living_process(
 def test_every_kind_comes_before_any_comes_twice(seed: int) -> None:
     first = [fault.kind for fault in make_plan(seed, 1_000, FAULTS, ["pure"]).faults][: len(FAULTS)]
     assert sorted(first) == sorted(FAULTS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_outage_is_one_fault_with_load_around_it_and_no_load_that_cannot_be_published(part: Part) -> None:
+    plan = make_outage(7, part, 600, ["pure", "waits"])
+    (fault,) = plan.faults
+    assert (fault.kind, fault.duration, plan.seconds) == (part, 600, 600 + 2 * fault.at)
+    last = max(event.at for load in plan.loads for event in events_of(7, load))
+    if part == "mongod":
+        assert plan.hush is None
+        assert last > fault.ends
+    else:
+        assert plan.hush is not None
+        assert plan.hush[0] < fault.at
+        assert plan.hush[1] == fault.ends
+        # What is due from the hush on comes as much later as it is long.
+        assert plan.hush[0] < last < 2 * fault.at
 
 
 @pytest.mark.parametrize("name", LOADS)

@@ -47,7 +47,7 @@ AROUND_OUTAGE_S = 20.0
 """Load before an outage, so that it meets runs that are tried again, sleep and wait, and as much after it."""
 
 HUSH_S = 2.0
-"""So long before the broker goes away nothing is published any more: of all that was, it is known whether it arrived."""
+"""So long before the broker goes away nothing is published any more: of all that was, it is known that it arrived."""
 
 RATES: dict[str, float] = {
     "pure": 8.0,

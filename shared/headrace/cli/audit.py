@@ -22,12 +22,19 @@ def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, 
                 each.action,
                 each.by,
                 each.count,
-                each.ended or "not (yet)",
+                each.ended or _unended(each),
                 dict(each.asked),
                 {name: value for name, value in each.how.items() if value},
             )
             for each in found
         ],
+    )
+
+
+def _unended(action: Action) -> str:
+    """It goes on, or it was killed: what it has last done tells which."""
+    return (
+        "not yet, or killed" if action.counted_at is None else f"not yet, or killed; last {action.counted_at:%H:%M:%S}"
     )
 
 
@@ -41,6 +48,7 @@ def action_facts(action: Action) -> dict[str, object]:
         "asked": dict(action.asked),
         "how": dict(action.how),
         "count": action.count,
+        "counted_at": action.counted_at,
         "ended": action.ended,
         "ended_at": action.ended_at,
     }

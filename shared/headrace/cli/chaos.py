@@ -166,7 +166,9 @@ def _print_seed(done: SeedReport) -> None:
                 console.print(f"    {line}", style="dim", highlight=False)
     told = f"{done.events} events in {done.records} records, quiet after {done.quiet_s} s, {done.seconds} s in all"
     if done.went_on_s:
-        told += f"; the first run with effects ended {', '.join(f'{each:g}' for each in done.went_on_s)} s after a return"
+        told += (
+            f"; the first run with effects ended {', '.join(f'{each:g}' for each in done.went_on_s)} s after a return"
+        )
     console.print(told, style="dim", highlight=False)
     if done.violations:
         console.print(f"again: {done.reproduce}", highlight=False)

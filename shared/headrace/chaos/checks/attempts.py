@@ -10,8 +10,8 @@ IN_A_TIER = "retry"
 
 
 def each_attempt_is_explained(seen: Observations) -> Finding:
-    """A run was sent to a retry tier at most as often as it got an answer of SERVER_ERROR or more: nothing else that the
-    loads do or that is done to the system fails an attempt."""
+    """A run was sent to a retry tier at most as often as it got an answer of SERVER_ERROR or more: nothing else that
+    the loads do, or that is done to the system, fails an attempt."""
     failed = Counter(call.run for call in seen.calls if (call.status or 0) >= SERVER_ERROR)
     # Emitted again by a redelivery it is the same attempt.
     sent = {(run.run, run.generation, run.sequence) for run in seen.runs if run.waits_for == IN_A_TIER}

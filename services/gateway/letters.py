@@ -98,4 +98,4 @@ def router(context: Context) -> APIRouter:
 
 def _told(done: letter_actions.Done, what: str) -> dict[str, object]:
     reasons = [{"letter": id, "reason": why} for id, why in done.refused]
-    return {"action": done.action, what: done.count, "refused": done.refused_count, "reasons": reasons}
+    return {"action": done.tally.id, what: done.tally.count, "refused": done.refused_count, "reasons": reasons}

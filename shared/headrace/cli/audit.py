@@ -6,6 +6,7 @@ import typer
 
 from headrace.auditing import action_facts
 from headrace.cli.output import Json, connected_settings, print_json, print_lines, with_storage
+from headrace.storage import Action
 
 
 def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, as_json: Json = False) -> None:
@@ -22,10 +23,17 @@ def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, 
                 each.action,
                 each.by,
                 each.count,
-                each.ended or "not (yet)",
+                each.ended or _unended(each),
                 dict(each.asked),
                 {name: value for name, value in each.how.items() if value},
             )
             for each in found
         ],
+    )
+
+
+def _unended(action: Action) -> str:
+    """It goes on, or it was killed: what it has last done tells which."""
+    return (
+        "not yet, or killed" if action.counted_at is None else f"not yet, or killed; last {action.counted_at:%H:%M:%S}"
     )

@@ -150,7 +150,8 @@ class DeadLetterStore:
 
         async def write(session: AsyncIOMotorClientSession) -> int:
             marked = await self._letters.update_many(asked, change, session=session)
-            await self._audit.update_one({"_id": action}, {"$inc": {"count": marked.matched_count}}, session=session)
+            counted = {"$inc": {"count": marked.matched_count}, "$set": {"counted_at": at}}
+            await self._audit.update_one({"_id": action}, counted, session=session)
             return marked.matched_count
 
         with reaching_mongodb():

@@ -286,21 +286,27 @@ class TransactionCycle:
 
     def _ready_producer(self) -> Producer | None:
         """The initialised producer; None if it was asked to stop before Kafka answered."""
+        opened: Producer | None = None
         while self._producer is None:
-            producer = self._open_producer()
+            # What Kafka does not answer goes on in the client: the same producer is asked again, however long that
+            # takes. One of each try would be as many that fence each other once Kafka is back.
+            opened = opened or self._open_producer()
             try:
-                self._bounded(partial(producer.init_transactions, INIT_TIMEOUT_S), INIT_TIMEOUT_S + PATIENCE_S)
+                self._bounded(partial(opened.init_transactions, INIT_TIMEOUT_S), INIT_TIMEOUT_S + PATIENCE_S)
             except TimeoutError:
                 self._log.error("the client did not return from init_transactions")
+                opened = None
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
                 if error.code() in _UNFIXABLE:
                     raise StreamFailed(f"Kafka refuses this service's transactions: {error}") from None
                 self._log.warning("transactions not ready", error=str(error))
+                if not error.retriable():
+                    opened = None
                 if self._stop.wait(BACKOFF_S[-1]):
                     return None
             else:
-                self._producer = producer
+                self._producer = opened
         return self._producer
 
     def _discard(self) -> None:

@@ -16,6 +16,7 @@ from headrace.chaos.plan import (
     FIRST_FAULT_S,
     NETWORK,
     PARTS,
+    RATES,
     SLOTS,
     TAIL_S,
     Part,

@@ -20,8 +20,9 @@ REFUSED = Counter("headrace_control_refused_total", "Records of the control topi
 class Cancellations:
     """Made of the records of the control topic: applied in the thread that reads it, asked in the event loop's.
 
-    A run's later segments, those before its start aside, are covered by its own id only: whoever cancels an automation
-    names those of its runs that have one.
+    An automation's cancel covers all segments of the runs whose first job was written before it. Whoever cancels it
+    also names those of its runs that are at rest, so that they end at once; but of a run that has parked just now there
+    may be no record yet.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -55,15 +56,14 @@ class Cancellations:
             self._reach()
 
     def of(self, job: Job, written_at: datetime) -> Cancel | None:
-        """What ends the job's run; `written_at` is the time of its record."""
+        """What ends the job's run; `written_at` is the time of its record, which counts where it is the first."""
         if not self._runs and not self._automations:
             return None
         found = self._runs.get(job.run_id)
         if found is not None and found.app == job.app and job.generation <= found.generation:
             return found
         asked = self._automations.get(f"{job.app}/{job.automation}")
-        is_first = job.segment == 0 or job.not_before is not None
-        return asked if asked is not None and is_first and covers(asked, written_at) else None
+        return asked if asked is not None and covers(asked, job.written_at or written_at) else None
 
     @contextmanager
     def reaching(self, job: Job, written_at: datetime) -> Generator[Cancellation]:

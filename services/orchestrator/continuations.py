@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from headrace.contracts.cloudevents import Location
-from headrace.contracts.jobs import Job, delayed, next_attempt, next_segment
+from headrace.contracts.jobs import Job, dated, delayed, next_attempt, next_segment
 from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_timer
 from headrace.contracts.topics import TIMERS, WAITS
 from headrace.contracts.waits import Wait, wait_key, write_wait_record
@@ -28,6 +28,7 @@ class Continuations:
 
     def __call__(self, job: Job, record: Record, decision: Decision) -> list[Outgoing]:
         """What makes the run go on, or waits for a person."""
+        job = dated(job, _written_at(record))
         headers = [(name, value) for name, value in record.headers if name != RESUMES_HEADER]
         match decision:
             case HandOver():
@@ -38,8 +39,7 @@ class Continuations:
                 value = next_attempt(job, decision.retried)
                 return [Outgoing(self._retries[decision.tier], record.key, value, headers)]
             case Hold():
-                due = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
-                held = Timer(due=due, held=True, resumes=_resumption(job, record))
+                held = Timer(due=_written_at(record), held=True, resumes=_resumption(job, record))
                 # Not in the partition of the run's id: those of one ordering key stay in their order.
                 return [Outgoing(self._timers, job.run_id.encode(), write_timer(held), partition=record.partition)]
             case Park():
@@ -67,6 +67,10 @@ class Continuations:
         # Back in time: late, it would lose its place.
         tier = max((each for each in self._retries if each + TIER_LATE_S <= wait), default=None)
         return None if tier is None else Postpone(start, tier)
+
+
+def _written_at(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
 
 
 def _resumption(job: Job, record: Record) -> Resumption:

@@ -198,6 +198,8 @@ class JobRunner:
             if journal.job is None:
                 return [self._dead_letter(record, "unknown_run", f"run {found.run_id} has not parked, or is forgotten")]
             now = {"generation": found.generation, "segment": found.segment, "unsent": found.unsent}
+            if found.generation > journal.job.generation:
+                now["written_at"] = None  # this is the first of its generation
             job = journal.job.model_copy(update=now)
             plan = self._plans.cached(job) or await self._plans.load(job)
             started = Started(job, location, _time(record), found.answer)

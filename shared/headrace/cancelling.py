@@ -55,7 +55,8 @@ async def cancel_automation(
     await asyncio.to_thread(_produce, settings, [_control(settings, cancel)])
     count = 0
     for status in _AT_REST:
-        before: datetime | None = None
+        # What has started since is either not meant, or knows the cancel.
+        before = cancel.at
         while page := await storage.runs.find(RunFilter(app, automation, status, before=before, limit=PAGE)):
             count += await cancel_runs(settings, page, by, reason)
             before = page[-1]["started_at"]

@@ -11,6 +11,9 @@ pytestmark = pytest.mark.chaos
 SECONDS = 8.0
 """No faults: what is found was broken by the patch, not by them."""
 
+ORDERED_SECONDS = 18.0
+"""Room for a pause of each of the automations that are paused."""
+
 
 @pytest.fixture(scope="module")
 def broken_effects(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
@@ -33,6 +36,29 @@ def broken_time(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
     ways = ("go_on", "forget_the_first_life", "keep_timers", "hurry")
     loads = ("retries", "timers", "dead", "cancelled")
     return do(make_plan(204, SECONDS, (), loads), tmp_path_factory.mktemp("time"), 24.0, ways)
+
+
+@pytest.fixture(scope="module")
+def broken_orders(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
+    """Promises about what operators order of whole automations, about clocks, and about what is counted."""
+    ways = ("call_while_paused", "tick_while_paused", "miscount_ticks", "count_twice", "give_up")
+    plan = make_plan(205, ORDERED_SECONDS, (), ("held", "clocks"))
+    return do(plan, tmp_path_factory.mktemp("orders"), 40.0, ways)
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("the paused stand still", "called /held/before"),
+        ("the paused stand still", "after its pause was known"),
+        ("each time ticks once", "ticked 0 times"),
+        ("each time ticks once", "ticked 2 times"),
+        ("all is counted", "held"),
+        ("nothing died by itself", "gave up, and no fault explains it: the changelog cannot be written"),
+    ],
+)
+def test_broken_orders_clocks_and_counts_are_found(check: str, words: str, broken_orders: SeedReport) -> None:
+    assert words in str(broken_orders.checks[check].shown), told(broken_orders)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Runs that are cancelled, wherever they are, end at once, and say what had become of the step at work."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Semaphore, Thread
 from typing import Any
@@ -9,7 +9,11 @@ import orjson
 import pytest
 from conftest import DEADLINE_S, Installation, until
 
+from headrace import cancelling
+from headrace.installation import retry_topics
+from headrace.settings import Settings
 from headrace.storage import RunFilter
+from headrace.streams.records import Outgoing
 
 pytestmark = pytest.mark.integration
 
@@ -141,6 +145,76 @@ def test_a_waiting_run_goes_on_with_what_its_timer_resumes(installation: Install
     (ended,) = installation.runs(APP)
     assert (ended["status"], rows(installation, "before")) == ("success", 1)
     assert ended["started_at"] == run["started_at"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"id": "pause", "delay": {"for": "6s"}},
+        {
+            "id": "call",
+            "use": "http.request",
+            "with": {"url": "http://127.0.0.1:9/"},
+            "retry": {"attempts": 1},
+            "on_error": "retry",
+        },
+    ],
+    ids=["waits", "is tried again"],
+)
+def test_what_is_not_yet_recorded_as_at_rest_is_cancelled_with_its_automation_and_what_comes_later_is_not(
+    step: dict[str, Any], installation: Installation
+) -> None:
+    installation.apply(automation("rests", step, row("after")))
+    _end(installation, "recorder")
+    settings = installation.settings
+    topic = "timers" if "delay" in step else retry_topics(settings)[min(retry_topics(settings))].name
+    with installation.publisher(APP) as publisher:
+        publisher.event("go", {"n": 1}, key="1", id="meant")
+        until(lambda: bool(installation.read(f"{settings.prefix}.{topic}")), "the run to be at rest")
+        # What it goes on with is read after the cancel.
+        _end(installation, "orchestrator")
+        assert cancelled(installation, "--app", APP, "--automation", "rests")["cancelled"] == 0
+        publisher.event("go", {"n": 2}, key="2", id="later")
+    installation.services.start_service("orchestrator")
+    installation.services.start_service("recorder")
+
+    def ended() -> dict[str, str]:
+        return {run["event"]["id"]: run["status"] for run in installation.runs(APP) if "finished_at" in run}
+
+    end = "success" if "delay" in step else "dead_lettered"
+    until(
+        lambda: ended() == {"meant": "cancelled", "later": end}, "the run that was meant, and no other, to be cut off"
+    )
+    assert (rows(installation, "before"), rows(installation, "after")) == (2, int("delay" in step))
+
+
+def _end(installation: Installation, service: str) -> None:
+    running = installation.process(f"{service}-0").stats()
+    running.kill()
+    running.wait(DEADLINE_S)
+
+
+def test_a_run_that_came_after_its_automation_s_cancel_goes_on_though_it_waits_before_those_meant_are_named(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.apply(automation("waits", {"id": "pause", "delay": {"for": "6s"}}, row("after")))
+    produce = cancelling._produce  # pyright: ignore[reportPrivateUsage]
+
+    def slowly(settings: Settings, records: Sequence[Outgoing]) -> None:
+        """Kafka takes its time to confirm the cancel: meanwhile another event comes, and its run parks."""
+        monkeypatch.setattr(cancelling, "_produce", produce)
+        produce(settings, records)
+        with installation.publisher(APP) as publisher:
+            publisher.event("go", {"n": 1})
+        until(lambda: [run["status"] for run in installation.runs(APP)] == ["waiting"], "the run to wait")
+
+    monkeypatch.setattr(cancelling, "_produce", slowly)
+    asked = installation.ask(
+        lambda storage: cancelling.cancel_automation(installation.settings, storage, APP, "waits", "ann", "too late")
+    )
+    assert asked == 0
+    until(lambda: rows(installation, "after") == 1, "the row behind the delay")
+    assert [run["status"] for run in installation.runs(APP)] == ["success"]
 
 
 def test_what_is_queued_is_cancelled_and_what_comes_later_is_not(installation: Installation) -> None:

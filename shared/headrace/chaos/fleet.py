@@ -67,6 +67,7 @@ class Fleet:
         self._alive: dict[Target, Child] = {}
         self._ports: dict[Target, int] = {}
         self._starts = 0
+        self._coming: dict[Target, int] = {}
         self._draining: set[Target] = set()
         self._gone: set[Target] = set()
         self._looked = now_us()
@@ -93,6 +94,7 @@ class Fleet:
         }
         self._alive[target] = self._children.spawn(str(target), argv, log, environment)
         self._ports[target] = port
+        self._coming[target] = now_us()
 
     def start_all(self) -> None:
         """SLOTS processes of each service."""
@@ -175,6 +177,16 @@ class Fleet:
             for target, child in tuple(self._alive.items())
             if self._status(target, "healthz") == HTTPStatus.SERVICE_UNAVAILABLE
         ]
+
+    def arrived(self) -> list[tuple[Target, int]]:
+        """Those that have become ready since the last look, each with the time of its start."""
+        for target in list(self._coming):
+            if target not in self._alive:
+                del self._coming[target]
+        found = [(target, self._coming[target]) for target in list(self._coming) if self.ready(target)]
+        for target, _ in found:
+            self._coming.pop(target, None)
+        return found
 
     def answer(self, target: Target, path: str) -> object | None:
         """What its ops port answers, from JSON; None where it does not."""

@@ -28,6 +28,7 @@ from headrace.chaos.reading import read_dead_letters, read_deltas, read_jobs, re
 from headrace.chaos.report import SeedReport
 from headrace.chaos.server import Recorder
 from headrace.chaos.system import System
+from headrace.chaos.threads import now_us
 from headrace.embedded import StackError
 from headrace.installation import topic_specs
 from headrace.service import EXIT_FAILED
@@ -50,6 +51,9 @@ WATCH_S = 0.1
 
 HEALTH_S = 5.0
 """How often is looked for processes that say that they are stalled: as a container's liveness probe does."""
+
+ARRIVALS_S = 0.5
+"""How often is looked for processes that have become ready: a request to each that has not yet."""
 
 Tell = Callable[[str], None]
 
@@ -86,6 +90,7 @@ class Run:
         self.fleet.start_all()
         for target in self.fleet.targets:
             await until(lambda target=target: self._is_ready(target), f"{target} to be ready", READY_TIMEOUT_S)
+        self.fleet.arrived()
         names = [load.name for load in self.plan.loads]
         directory = self.settings.state_dir / "automations"
         make_live(directory, names, self.recorder.address, self.fleet.environment())
@@ -100,7 +105,13 @@ class Run:
 
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
-        works = (self._watch(), self.operators.work(), self.administrators.work(), self._look_at_health())
+        works = (
+            self._watch(),
+            self._watch_arrivals(),
+            self._look_at_health(),
+            self.operators.work(),
+            self.administrators.work(),
+        )
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(work) for work in works]
         publishing = Publishing(self.settings, self.plan.hush)
         try:
@@ -153,6 +164,14 @@ class Run:
                 if fallen.target not in self.fleet.targets:
                     self.fleet.start(fallen.target)
             await asyncio.sleep(WATCH_S)
+
+    async def _watch_arrivals(self) -> None:
+        """Writes down who joins its group: what was under way on the partitions that it gets is done again."""
+        while True:
+            for target, began in await asyncio.to_thread(self.fleet.arrived):
+                if target.service == "orchestrator":
+                    self.injector.seen.append(FaultSeen("start", str(target), began, now_us()))
+            await asyncio.sleep(ARRIVALS_S)
 
     @staticmethod
     def _check(tasks: "Sequence[asyncio.Task[None]]") -> Callable[[], None]:

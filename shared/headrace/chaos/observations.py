@@ -94,7 +94,8 @@ class HttpCall:
 
 @dataclass(frozen=True, slots=True)
 class FaultSeen:
-    """A fault that really was injected, or a death by poison: what, whom it met, and from when to when."""
+    """A fault that really was injected, a death by poison, or the `start` of an orchestrator, which ends when it is
+    ready and takes partitions: what, whom it met, and from when to when."""
 
     kind: str
     target: str

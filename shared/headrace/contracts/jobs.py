@@ -91,6 +91,8 @@ class Job(BaseModel):
     journal knows, goes out with this one's."""
     not_before: datetime | None = None
     """The run has not started yet: its place among the starts that its automation's rate allows."""
+    written_at: datetime | None = None
+    """When the first job of the run's generation was written; None: this is that job."""
 
 
 def read_job(value: bytes | None) -> Job:
@@ -130,6 +132,11 @@ def next_attempt(job: Job, retried: Retried) -> bytes:
     return write_job(job.model_copy(update=after))
 
 
+def dated(job: Job, written_at: datetime) -> Job:
+    """The job, which was written at `written_at`, with what its successors say of the first one of their generation."""
+    return job if job.written_at is not None else job.model_copy(update={"written_at": written_at})
+
+
 def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> Job:
     """The job that takes a dead one's run up again, in its next generation: where it stopped, or from the beginning.
 
@@ -147,6 +154,7 @@ def redriven(job: Job, *, version: int, is_restart: bool, had_outcome: bool) -> 
             "restart": generation if is_restart else job.restart,
             "unsent": before,
             "not_before": None,
+            "written_at": None,
         }
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
+from headrace.contracts.jobs import dated
 from headrace.contracts.runs import RunRecord, StepResult
 from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
@@ -108,7 +109,7 @@ class Orchestrator(Containers):
             run.failures.insert(0, Failure(cancellation.error, None))
         decision = self._decided(run, ending)
         if decision is not None and journal is not None:
-            journal.note_job(started.job, parks=isinstance(decision, Park))
+            journal.note_job(dated(started.job, started.job_time), parks=isinstance(decision, Park))
             await journal.write()
         duration = clock.perf() - began
         # From one clock reading: a wall clock set back meanwhile must not end a run before it began.

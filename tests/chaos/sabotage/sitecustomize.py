@@ -18,6 +18,16 @@ from uuid import uuid4
 import orjson
 
 
+def _is_first(what: str) -> bool:
+    """Whether nobody in this installation has done it before."""
+    marker = f"{os.environ['HEADRACE_STATE_DIR']}/{what}"
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
 def lose() -> None:
     """An offset is committed without its outcome: every fifth run of `pure`."""
     from services.orchestrator.jobs import JobRunner
@@ -126,9 +136,7 @@ def die() -> None:
     call = JobRunner.__call__
 
     def patched(self, record, turn):
-        marker = os.environ["HEADRACE_STATE_DIR"] + "/died"
-        if b"pure-4" in record.value and not os.path.exists(marker):
-            open(marker, "w").close()
+        if b"pure-4" in record.value and _is_first("died"):
             os._exit(3)
         return call(self, record, turn)
 
@@ -186,11 +194,77 @@ def hurry() -> None:
     config.StreamConfig.__init__ = patched
 
 
-OF_THE_SCHEDULER = frozenset(("keep_timers",))
+def call_while_paused() -> None:
+    """No run is held: those of `held` begin although it is paused."""
+    from services.orchestrator.pauses import Pauses
+
+    Pauses.reason = lambda self, app, automation: None
+
+
+def tick_while_paused() -> None:
+    """The clock goes on although it is paused."""
+    from services.scheduler.held import LivePauses
+
+    is_paused = LivePauses.is_paused
+    LivePauses.is_paused = lambda self, automation: automation != "chaos/clocks" and is_paused(self, automation)
+
+
+def miscount_ticks() -> None:
+    """The clock's first tick is lost, and its third one comes twice."""
+    from services.scheduler.firing import Firing
+
+    tick, fired = Firing.tick, []
+
+    def patched(self, cron, timer, now):
+        made = tick(self, cron, timer, now)
+        fired.append(made)
+        if len(fired) == 1:
+            return made._replace(ticks=[])
+        return made._replace(ticks=made.ticks * 2) if len(fired) == 3 else made
+
+    Firing.tick = patched
+
+
+def count_twice() -> None:
+    """Runs of `held` count twice in insights."""
+    from services.insights.rows import Counts
+
+    add = Counts.add
+
+    def patched(self, offset, delta):
+        is_new = add(self, offset, delta)
+        if delta["automation"] == "held" and is_new:
+            self.merge(delta["ended"], delta["durations"], 0.0)
+        return is_new
+
+    Counts.add = patched
+
+
+def give_up() -> None:
+    """Insights ends itself, once, as it does where its changelog cannot be written; but nothing is wrong with Kafka."""
+    from headrace.streams import StreamFailed
+    from services.insights.worker import Worker
+
+    flush = Worker._flush
+
+    async def patched(self):
+        if self._book.has_changes and _is_first("gave-up"):
+            raise StreamFailed("the changelog cannot be written")
+        await flush(self)
+
+    Worker._flush = patched
+
+
+SERVICES = {
+    "keep_timers": "scheduler",
+    "tick_while_paused": "scheduler",
+    "miscount_ticks": "scheduler",
+    "count_twice": "insights",
+    "give_up": "insights",
+}
 """All others are the orchestrator's."""
 
 if os.environ.get("HEADRACE_SABOTAGE") and sys.orig_argv[-2:-1] == ["service"]:
     for way in os.environ["HEADRACE_SABOTAGE"].split(","):
-        service = "scheduler" if way in OF_THE_SCHEDULER else "orchestrator"
-        if sys.orig_argv[-1] == service:
+        if sys.orig_argv[-1] == SERVICES.get(way, "orchestrator"):
             globals()[way]()

@@ -17,7 +17,8 @@ and a few seconds are enough for the commit of its run."""
 
 SETTLED_US = 10 * SECOND_US
 """How long after its end a fault still explains what happens: sessions run out after 3 s, transactions after 3.5 s, a
-woken process finds out with its next write, and a process that starts needs 2 s."""
+woken process finds out with its next write. When a process that was started joins is a fault of its own (`start`): on a
+busy machine that takes longer."""
 
 COMMITTED_US = 4 * SECOND_US
 """A final record that was appended longer ago than this was committed: transactions time out after 3 s."""

@@ -17,8 +17,9 @@ from headrace.chaos.loads.base import (
     row_step,
 )
 
-PAUSES_S = (6, 12)
-"""Half of the runs that are recalled park for so long each: more and less than lies between two cancels."""
+PAUSES_S = (6, 20)
+"""Half of the runs that are recalled park for so long each; the second is longer than a cancel may take to be known
+everywhere, so that one that was not meant to go on, and does, is seen."""
 
 LATE = "recalled_after"
 

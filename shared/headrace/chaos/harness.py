@@ -98,6 +98,7 @@ class Run:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
                 await self._faults()
+                publishing.go_on()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
             quiet = await self.quiet.wait(deadline_s, self._check(tasks))

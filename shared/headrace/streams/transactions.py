@@ -94,8 +94,8 @@ class TransactionCycle:
         self.reached: set[Partition] = set()
         """Partitions for which an offset was committed."""
         self.asked_at = 0.0
-        """When Kafka was last asked in vain, by the monotonic clock: who waits for it is not stalled, however long it is
-        away. To be started again would help nothing, and cost the time until that is done once it is back."""
+        """When Kafka was last asked in vain, by the monotonic clock: who waits for it is not stalled, however long it
+        is away. To be started again would help nothing, and cost the time that this takes once it is back."""
         self._tokens = Tokens()
         self._token = ""
         self._record_error: KafkaError | None = None

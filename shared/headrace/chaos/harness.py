@@ -119,6 +119,7 @@ class Run:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
                 await self._faults()
+                publishing.go_on()
             self.administrators.load_is_over()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records

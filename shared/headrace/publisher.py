@@ -80,6 +80,8 @@ class _Submitter:
                 "compression.type": "lz4",
                 "partitioner": "murmur2_random",
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                # By default up to 10 s after a broker's return, which is a third of the time that there is.
+                "reconnect.backoff.max.ms": 1_000,
                 "message.max.bytes": limits.RECORD + limits.EVENT_BODY,
             }
         )

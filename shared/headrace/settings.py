@@ -102,6 +102,8 @@ class Settings(BaseSettings):
             "security.protocol": self.kafka_security_protocol,
             # Notices and worse: below that the client tells standard error how it puts its own queues away.
             "log_level": "5",
+            # By default (10 s) a client goes on so long after a broker that was away is back.
+            "reconnect.backoff.max.ms": "1000",
             **{name: str(value) for name, value in optional.items() if value is not None},
         }
 

@@ -5,6 +5,7 @@ All that a real broker can give is in tests/integration/test_streams.py.
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -110,8 +111,10 @@ def test_however_often_kafka_does_not_answer_one_producer_is_asked_again(monkeyp
     away = error(KafkaError._TIMED_OUT, retriable=True)  # pyright: ignore[reportPrivateUsage]
     broker.fail = [("init", away, False)] * 5
     opened = cast(Any, lambda: FakeProducer(broker))
-    TransactionCycle(opened, cast(Any, FakeIntake(broker)), cast(Any, None), stop).prepare()
+    cycle, began = TransactionCycle(opened, cast(Any, FakeIntake(broker)), cast(Any, None), stop), time.monotonic()
+    cycle.prepare()
     assert (broker.producers, broker.fail) == (1, [])
+    assert cycle.asked_at >= began, "whoever waits for Kafka is not stalled"
 
 
 def test_a_producer_whose_call_failed_is_gone_at_once_and_fences_nobody() -> None:

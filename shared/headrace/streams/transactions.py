@@ -93,6 +93,9 @@ class TransactionCycle:
         self._bounded = Bounded()
         self.reached: set[Partition] = set()
         """Partitions for which an offset was committed."""
+        self.asked_at = 0.0
+        """When Kafka was last asked in vain, by the monotonic clock: who waits for it is not stalled, however long it
+        is away. To be started again would help nothing, and cost the time that this takes once it is back."""
         self._tokens = Tokens()
         self._token = ""
         self._record_error: KafkaError | None = None
@@ -253,6 +256,7 @@ class TransactionCycle:
                 found = self._intake.committed(list(points))
             except (KafkaException, TimeoutError) as error:
                 self._log.warning("committed offsets unknown", error=str(error))
+                self.asked_at = time.monotonic()
                 if self._stop.wait(BACKOFF_S[-1]):
                     return False
                 continue
@@ -301,7 +305,9 @@ class TransactionCycle:
                 if error.code() in _UNFIXABLE:
                     raise StreamFailed(f"Kafka refuses this service's transactions: {error}") from None
                 self._log.warning("transactions not ready", error=str(error))
-                if not error.retriable():
+                if error.retriable():
+                    self.asked_at = time.monotonic()
+                else:
                     opened = None
                 if self._stop.wait(BACKOFF_S[-1]):
                     return None

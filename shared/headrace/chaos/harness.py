@@ -45,6 +45,9 @@ RESTART_S = 1.0
 WATCH_S = 0.1
 """How often is looked for processes that died."""
 
+HEALTH_S = 5.0
+"""How often is looked for processes that say that they are stalled: as a container's liveness probe does."""
+
 Tell = Callable[[str], None]
 
 
@@ -87,13 +90,15 @@ class Run:
 
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
-        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self.operators.work())]
+        works = (self._watch(), self.operators.work(), self._look_at_health())
+        tasks = [asyncio.create_task(work) for work in works]
         publishing = Publishing(self.settings, self.plan.hush)
         try:
             async with asyncio.TaskGroup() as group:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
                 await self._faults()
+                publishing.go_on()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
             quiet = await self.quiet.wait(deadline_s, self._check(tasks))
@@ -110,6 +115,15 @@ class Run:
         for fault in self.plan.faults:
             await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
             await self.injector.inject(fault)
+
+    async def _look_at_health(self) -> None:
+        """Writes down who says that it is stalled: an outage is no reason to be restarted, again and again."""
+        known: set[ProcessSeen] = set()
+        while True:
+            await asyncio.sleep(HEALTH_S)
+            found = set(await asyncio.to_thread(self.fleet.stalled))
+            self.died += found - known
+            known |= found
 
     async def _watch(self) -> None:
         """Starts again what died, and writes down why it may have."""

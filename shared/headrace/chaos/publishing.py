@@ -15,8 +15,10 @@ class Publishing:
     """Publishes events; afterwards `unconfirmed` says of which nobody knows whether Kafka has them."""
 
     def __init__(self, settings: Settings, hush: tuple[float, float] | None = None) -> None:
-        """`hush` is from when to when nothing is published: what would be then comes so much later."""
+        """`hush` is from when to when nothing is published: what would be then comes so much later, and not before
+        `go_on` is called."""
         self._hush = hush
+        self._back = asyncio.Event()
         servers = settings.kafka["bootstrap.servers"]
         # As in the settings: it breaks the connections itself.
         silent = {"log_level": settings.kafka["log_level"]}
@@ -42,10 +44,16 @@ class Publishing:
                 times.append((last + later, event, follow_up))
         for at, event, follow_up in sorted(times, key=lambda each: each[0]):
             await asyncio.sleep(max(0.0, began + at - loop.time()))
+            if self._hush is not None and at >= self._hush[1]:
+                await self._back.wait()
             if follow_up is None:
                 self._submit(event, LOADS[event.load].data(event))
             else:
                 self._follow(event, follow_up)
+
+    def go_on(self) -> None:
+        """The hush is over: what was away is really back."""
+        self._back.set()
 
     def unconfirmed(self) -> frozenset[str]:
         """Ids of events none of whose records was confirmed and at least one was sent; waits for the last of them.

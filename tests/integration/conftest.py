@@ -43,14 +43,14 @@ def until(true: Callable[[], bool], what: str) -> None:
 
 
 def run_headrace(
-    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200
+    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200, timeout_s: float = DEADLINE_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a user would, with the settings as its environment."""
     values = settings_environment(settings)
     environment = {name: value for name, value in os.environ.items() if name not in values}
     environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": str(columns)}
     argv = [str(Path(sys.executable).parent / "headrace"), *arguments]
-    return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=DEADLINE_S)
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=timeout_s)
 
 
 @dataclass(frozen=True)

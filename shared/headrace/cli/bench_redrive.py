@@ -31,8 +31,8 @@ from headrace.streams.admin import group_lag
 
 APP, NAME, TABLE = "bench", "redriven", "redriven"
 
-KILLED_AFTER_S = (0.8, 5.0)
-"""From the command's start: from before its first batch (Python needs a second) to some thousands of letters later."""
+KILLED_WITHIN_S = 3.0
+"""From its first batch on: some thousands of letters."""
 
 TIMEOUT_S = 1_800.0
 """For a hundred thousand runs with two calls and a row each on a slow machine."""
@@ -158,15 +158,23 @@ def _redrive(found: Running, kills: int) -> _Redriven:
     children = Children()
     while True:
         child = children.spawn("redrive", argv, found.settings.state_dir / "logs" / "redrive.log", environment)
-        ends = time.monotonic() + (chance.uniform(*KILLED_AFTER_S) if killed < kills else TIMEOUT_S)
-        while not child.join(LOOK_S) and time.monotonic() < ends:
+        dies_at = None
+        while not child.join(LOOK_S) and (dies_at is None or time.monotonic() < dies_at):
             peak = max(peak, child.usage().peak_mib)
+            if dies_at is None and killed < kills and _has_begun(found.settings, killed):
+                dies_at = time.monotonic() + chance.uniform(0, KILLED_WITHIN_S)
         if child.exit_code is not None:
             if child.exit_code != 0:
                 raise RuntimeError(f"the redrive ended with code {child.exit_code}; its log is {child.log}")
             return _Redriven(killed, time.monotonic() - began, peak)
         children.discard(child)
         killed += 1
+
+
+def _has_begun(settings: Settings, before: int) -> bool:
+    """Whether the command behind so many others has marked its first batch."""
+    found = with_storage(settings, lambda storage: storage.audit.find(before + 1))
+    return len(found) > before and found[0].count > 0
 
 
 def _await_quiet(settings: Settings) -> None:

@@ -6,13 +6,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from capture_support import await_records, event_of, foreign, place, records
 from conftest import Installation, until
+from pydantic import SecretStr
 
 from headrace.embedded import Supervisor
+from headrace.embedded.mongodb import EmbeddedMongoDB
+from headrace.embedded.processes import Children
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -163,3 +167,24 @@ def test_a_quiet_place_moves_on(topics: Settings, start_services: Start) -> None
         database["notes"].insert_one({"_id": "1"})
     until(lambda: place(topics) != begun, "a newer place")
     assert records(topics) == []
+
+
+def test_a_capture_waits_for_a_mongodb_that_is_away(topics: Settings, start_services: Start, tmp_path: Path) -> None:
+    children = Children()
+    mongodb = EmbeddedMongoDB(tmp_path / "mongodb", children, lambda _: None)
+    try:
+        mongodb.start()
+        settings = topics.model_copy(update={"mongodb_uri": SecretStr(mongodb.wait())})
+        services = start_services(settings, ["change_capture"])
+        with foreign(settings) as database:
+            database["shop.orders"].insert_one({"_id": "1"})
+        await_records(settings, 1)
+        mongodb.kill()
+        until(lambda: "platform part away" in services.processes[0].log.read_text(), "an outage that is noticed")
+        mongodb.restart()
+        with foreign(settings) as database:
+            database["shop.orders"].insert_one({"_id": "2"})
+        assert [event_of(record)[0].subject for record in await_records(settings, 2)] == ["orders/1", "orders/2"]
+        services.check()
+    finally:
+        children.stop()

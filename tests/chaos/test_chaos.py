@@ -29,7 +29,7 @@ SEEDS: dict[int, tuple[tuple[FaultKind, ...], tuple[str, ...]]] = {
     3: (("broker", "mongod", "rolling"), (*EFFECTS, "timers", "dead")),
     # Suspects run alone, one after the other: among few and fast ones poison is found within the minute. Of insights
     # both processes are killed.
-    113: (("kill",), ("pure", "rows", "poison")),
+    143: (("kill",), ("pure", "rows", "poison")),
 }
 """Together they have every kind of fault, load and order, and meet every service."""
 

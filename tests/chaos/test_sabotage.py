@@ -43,7 +43,7 @@ def broken_orders(tmp_path_factory: pytest.TempPathFactory) -> SeedReport:
     """Promises about what operators order of whole automations, about clocks, and about what is counted."""
     ways = ("call_while_paused", "tick_while_paused", "miscount_ticks", "count_twice", "give_up")
     plan = make_plan(205, ORDERED_SECONDS, (), ("held", "clocks"))
-    return do(plan, tmp_path_factory.mktemp("orders"), 40.0, ways)
+    return do(plan, tmp_path_factory.mktemp("orders"), 30.0, ways)
 
 
 @pytest.mark.parametrize(

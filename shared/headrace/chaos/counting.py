@@ -20,13 +20,13 @@ POLL_S = 0.5
 SERVICE = "insights"
 
 
-async def counted(settings: Settings, fleet: Fleet) -> tuple[CountsSeen, ...]:
-    """What all living processes answer: as soon as that is what the stats topic has, or after COUNTED_WITHIN_S.
+async def counted(settings: Settings, fleet: Fleet, within_s: float) -> tuple[CountsSeen, ...]:
+    """What all living processes answer: as soon as that is what the stats topic has, or after `within_s`.
 
     Call it when no run ends any more.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + COUNTED_WITHIN_S
+    deadline = loop.time() + within_s
     deltas = await asyncio.to_thread(read_deltas, settings)
     while True:
         found = await asyncio.to_thread(_answers, fleet)

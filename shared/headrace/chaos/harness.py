@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psutil
 
 from headrace.chaos.administrators import Administrators
-from headrace.chaos.counting import counted
+from headrace.chaos.counting import COUNTED_WITHIN_S, counted
 from headrace.chaos.faults import Injector, until
 from headrace.chaos.fleet import Fleet
 from headrace.chaos.judge import judge
@@ -125,7 +125,8 @@ class Run:
             self.records = publishing.records
             quiet = await self.quiet.wait(deadline_s, self._check(tasks))
             # While it is watched: what counts may have to be started again.
-            self.counts = await counted(self.settings, self.fleet)
+            within_s = min(COUNTED_WITHIN_S, deadline_s) if quiet else 0.0
+            self.counts = await counted(self.settings, self.fleet, within_s)
         finally:
             publishing.close()
             for task in tasks:

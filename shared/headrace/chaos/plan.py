@@ -73,8 +73,8 @@ RATES: dict[str, float] = {
 stands still for another reason than load. What the clock starts has none."""
 
 WEIGHTS = {"orchestrator": 4, "scheduler": 2}
-"""Whose processes are hit more often than the others': half of the time those that have effects to do twice, and a
-quarter those that a run can wait for in vain."""
+"""Whose processes are hit more often than the others': four times as often those that have effects to do twice, and
+twice as often those that a run can wait for in vain."""
 
 DUPLICATE_EVERY = 10
 """A careless publisher sends every tenth event twice."""

@@ -104,7 +104,11 @@ def redrive(
 async def _stored(storage: Storage) -> "_Stored":
     states = {state: await storage.dead_letters.count(LetterFilter(app=APP, state=state)) for state in LETTER_STATES}
     runs, rows = await storage.runs.count_by_status(APP), await storage.rows.count(APP, TABLE)
-    return _Stored(states, runs, rows, await storage.audit.find(1_000))
+    return _Stored(states, runs, rows, await _redrives(storage))
+
+
+async def _redrives(storage: Storage) -> list[Action]:
+    return [each for each in await storage.audit.find(1_000) if each.action == "redrive"]
 
 
 class _Redriven(NamedTuple):
@@ -173,7 +177,7 @@ def _redrive(found: Running, kills: int) -> _Redriven:
 
 def _has_begun(settings: Settings, before: int) -> bool:
     """Whether the command behind so many others has marked its first batch."""
-    found = with_storage(settings, lambda storage: storage.audit.find(before + 1))
+    found = with_storage(settings, _redrives)
     return len(found) > before and found[0].count > 0
 
 

@@ -54,7 +54,7 @@ def forget(settings: Settings, gone: Sequence[Topic]) -> None:
     ends = [
         TopicPartition(topic.full_name(settings.prefix), number, OFFSET_END)
         for topic in gone
-        for number in range(settings.partitions)
+        for number in range(topic.partitions or settings.partitions)
     ]
     for deleted in admin.delete_records(ends).values():
         deleted.result()

@@ -26,6 +26,7 @@ from headrace.engine import (
     OwnershipLost,
     Plan,
     PlatformUnavailable,
+    Postpone,
     RunHeads,
     Started,
     StepCrashed,
@@ -121,14 +122,14 @@ class JobRunner:
     async def _run_then(self, start: datetime, started: Started, record: Record, turn: Turn) -> Sequence[Outgoing]:
         """Runs it at its start, or sends it to a tier until shortly before."""
         now = datetime.now(UTC)
-        later = self._next.delay(started.job, record, start, now)
+        later = self._next.postponing(start, now)
         try:
             if later is None:
                 await asyncio.sleep((start - now).total_seconds())
                 made = self._run(started, record, turn)
                 made = made if isinstance(made, Sequence) else await made
             else:
-                made = [later]
+                made = self._postponed(started, record, later)
         except Unavailable:
             raise  # it is handled again, and still has its place
         except BaseException:
@@ -136,6 +137,11 @@ class JobRunner:
             raise
         self._rates.done(record)
         return made
+
+    def _postponed(self, started: Started, record: Record, later: Postpone) -> list[Outgoing]:
+        if started.job.not_before == later.until:
+            return self._next(started.job, record, later)  # its record says so already
+        return self._outgoing(started.job, record, self._orchestrator.postpone(started, later))
 
     def _run(
         self, started: Started, record: Record, turn: Turn
@@ -166,7 +172,7 @@ class JobRunner:
         try:
             return await work
         except UnusablePlan as error:
-            return [self._dead_letter(record, error.type, error.message)]
+            return self._without_record(error.job, record, error.type, error.message)
         except PlatformUnavailable as away:
             raise Unavailable(str(away)) from away
 
@@ -246,7 +252,7 @@ class JobRunner:
                     leave_for = self._leave_for(started.job, turn)
                     outcome = await self._orchestrator.execute(plan, started, journal, leave_for, cancellation)
         except StepCrashed as crash:
-            return self._crashed(started.job, record, crash)
+            return self._without_record(started.job, record, crash.type, crash.message)
         RUN_COUNTS.add(outcome.record["status"], outcome.record["duration_ms"])
         turn.tally = tally(plan, outcome.record)
         return self._outgoing(started.job, record, outcome)
@@ -262,10 +268,11 @@ class JobRunner:
             return lambda: hold
         return lambda: HandOver() if turn.hand_over else None
 
-    def _crashed(self, job: Job, record: Record, crash: StepCrashed) -> list[Outgoing]:
-        made = [self._dead_letter(record, crash.type, crash.message)]
+    def _without_record(self, job: Job, record: Record, type: str, message: str) -> list[Outgoing]:
+        """Of a job that no run record can be made of: its dead letter, and the answer for who waits for its end."""
+        made = [self._dead_letter(record, type, message)]
         if job.parent is not None and job.parent.awaits:
-            told = no_run_for_caller(job, _time(record), crash.type, crash.message, self._prefix)
+            told = no_run_for_caller(job, _time(record), type, message, self._prefix)
             made.append(Outgoing(told.topic, told.key, told.value))
         return made
 

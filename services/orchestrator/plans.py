@@ -12,10 +12,11 @@ MOST_PLANS = 10_000
 
 
 class UnusablePlan(Exception):
-    """A job's version does not exist or does not compile here; `type` is a stable word."""
+    """The version of `job` does not exist or does not compile here; `type` is a stable word."""
 
-    def __init__(self, type: str, message: str) -> None:
+    def __init__(self, job: Job, type: str, message: str) -> None:
         super().__init__(message)
+        self.job = job
         self.type = type
         self.message = message
 
@@ -36,11 +37,11 @@ class Plans:
         name = f"{job.app}/{job.automation}"
         document = await self._automations.version(name, job.version)
         if document is None:
-            raise UnusablePlan("unknown_version", f"automation {name} has no version {job.version}")
+            raise UnusablePlan(job, "unknown_version", f"automation {name} has no version {job.version}")
         try:
             plan = compile_plan(document, job.version)
         except DocumentError as error:
-            raise UnusablePlan("cannot_compile", f"automation {name}, version {job.version}: {error}") from None
+            raise UnusablePlan(job, "cannot_compile", f"automation {name}, version {job.version}: {error}") from None
         self._plans[job.app, job.automation, job.version] = plan
         if len(self._plans) > MOST_PLANS:
             self._plans.popitem(last=False)

@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Counter
 
 from headrace.contracts.cloudevents import event_headers
-from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, Timer, write_resumption
+from headrace.contracts.resumptions import Resumption, Timer, resumption_headers, write_resumption
 from headrace.contracts.ticks import Tick, tick_event, tick_key, write_tick
 from headrace.contracts.timers import CronTimer
 from headrace.contracts.topics import JOBS, TICKS
@@ -40,8 +40,8 @@ class Firing:
     def resumption(self, resumption: Resumption) -> Outgoing:
         """The same, of a run that waited for something else, or for nothing more."""
         RESUMED.inc()
-        headers = [(RESUMES_HEADER, resumption.run_id.encode())]
-        return Outgoing(self._jobs[resumption.priority], resumption.record_key, write_resumption(resumption), headers)
+        topic, value = self._jobs[resumption.priority], write_resumption(resumption)
+        return Outgoing(topic, resumption.record_key, value, resumption_headers(resumption))
 
     def tick(self, cron: LiveCron, timer: CronTimer, now: datetime) -> Fired:
         """The ticks that a clock owes at `now`, in their order, one as a rule."""

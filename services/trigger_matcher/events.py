@@ -95,7 +95,7 @@ class RecordMatcher:
         if not event.type:
             raise ContractError("missing_attribute", "header ce_type is missing or empty; it names the event's type")
         if record.topic == self._webhooks:
-            request = read_webhook_request(_body(record))
+            request = read_webhook_request(_body(record, limits.RECORD))
             return event, match_webhook(self._index, event, webhook_of(key, event.app), request, key, location)
         if record.topic == self._ticks:
             return event, match_tick(self._index, event, read_tick(_body(record)), key, location)
@@ -163,13 +163,12 @@ def _job_value(record: Record, match: Match, priority: Priority) -> bytes:
         raise ContractError("not_representable", f"event: its data cannot be written into a job ({error})") from None
 
 
-def _body(record: Record) -> object:
+def _body(record: Record, most: int = limits.EVENT_BODY) -> object:
+    """The value, of at most `most` bytes: what the gateway took of a request is more as JSON, in a record."""
     if record.value is None:
         return None
-    if len(record.value) > limits.EVENT_BODY:
-        raise ContractError(
-            "over_limit", f"the event's body has {len(record.value)} bytes; {limits.EVENT_BODY} are accepted"
-        )
+    if len(record.value) > most:
+        raise ContractError("over_limit", f"the event's body has {len(record.value)} bytes; {most} are accepted")
     refuse_huge_numbers(record.value, "event")
     refuse_deep(record.value, "event")
     try:

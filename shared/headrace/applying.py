@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LoopStep, walk
+from headrace.auditing import audited
+from headrace.contracts.automation import Automation, DocumentError, LiveAutomation, LoopStep, WebhookTrigger, walk
 from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import check, encoded
 from headrace.engine import PlatformUnavailable
@@ -34,18 +35,25 @@ class PartlyApplied(Exception):
     """The platform failed half way: the message says what is live, what is not, and that applying again is safe."""
 
 
-async def apply(settings: Settings, storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
+async def apply(
+    settings: Settings, storage: Storage, automations: Sequence[Automation], by: str, *, revision: int | None = None
+) -> list[Saved]:
     """Saves and publishes; returns when every living matcher, orchestrator and scheduler has all of them.
 
     All are checked before the first is saved, and so is that Kafka would take them. Idempotent: the same document again
-    makes no version, but is published again in case an earlier try was cut short. Raises DocumentError, StreamFailed
-    and PlatformUnavailable (then nothing was saved), PartlyApplied, NotLive.
+    makes no version, but is published again in case an earlier try was cut short. `revision` is of the only one, as
+    `AutomationStore.save` has it. Raises DocumentError, RevisionChanged, StreamFailed and PlatformUnavailable (then
+    nothing was saved), PartlyApplied, NotLive.
     """
     for automation in automations:
         check(automation)
         _check_loops(settings, automation)
-    _check_topic(settings)
-    saved = await _save(storage, automations, by)
+    await _check_webhooks(storage, automations)
+    await asyncio.to_thread(_check_topic, settings)
+    asked = {"automations": [each.id for each in automations]}
+    async with audited(storage, "apply", by, asked, {}) as done:
+        saved = await _save(storage, automations, by, revision)
+        done.count = sum(each.changed for each in saved)
     await announce(settings, [each.live for each in saved])
     return saved
 
@@ -68,6 +76,26 @@ def _check_loops(settings: Settings, automation: Automation) -> None:
             )
 
 
+async def _check_webhooks(storage: Storage, automations: Sequence[Automation]) -> None:
+    """Refuses two automations that would open one webhook in two ways; where two of them are applied at once, the
+    gateway takes what both allow."""
+    given = {each.id: each for each in automations if isinstance(each.trigger, WebhookTrigger)}
+    found: dict[tuple[str, str], WebhookTrigger] = {}
+    for app in {each.app for each in given.values()}:
+        live = {each.document.id: each.document for each in await storage.automations.all(app)}
+        for automation in {**live, **{each.id: each for each in automations if each.app == app}}.values():
+            trigger = automation.trigger
+            if not isinstance(trigger, WebhookTrigger):
+                continue
+            first = found.setdefault((app, trigger.id), trigger)
+            if first.door != trigger.door:
+                raise DocumentError(
+                    f"webhook {trigger.id!r} of app {app!r} is listened to by automations with different `methods`, "
+                    f"`verify` or `dedupe_key`, of which {automation.id} is one: make them the same, and apply them "
+                    "together"
+                )
+
+
 def _check_topic(settings: Settings) -> None:
     topic = AUTOMATIONS.full_name(settings.prefix)
     try:
@@ -76,11 +104,11 @@ def _check_topic(settings: Settings) -> None:
         raise PlatformUnavailable(f"Kafka is away ({error.args[0].str()})") from None
 
 
-async def _save(storage: Storage, automations: Sequence[Automation], by: str) -> list[Saved]:
+async def _save(storage: Storage, automations: Sequence[Automation], by: str, revision: int | None) -> list[Saved]:
     saved: list[Saved] = []
     for automation in automations:
         try:
-            saved.append(await storage.automations.save(automation, by))
+            saved.append(await storage.automations.save(automation, by, revision))
         except PlatformUnavailable as error:
             if not saved:
                 raise
@@ -135,7 +163,7 @@ async def _wait_for(settings: Settings, service: str, ends: dict[int, int], dead
     while True:
         is_late = time.monotonic() > deadline
         try:
-            behind = _behind(settings, service, ends)
+            behind = await asyncio.to_thread(_behind, settings, service, ends)
         except (KafkaException, StreamFailed) as error:
             # A coordinator that is elected, or made for the first group ever, answers so for a moment.
             if is_late:

@@ -7,18 +7,11 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from headrace.contracts.automation.values import Name
+from headrace.contracts.automation.values import Name, VariableName
 from headrace.contracts.validation import Said, explain
 from headrace.engine.apps import NOT_CONFIGURED, AppConfig
 from headrace.engine.connections import Connection, Secret
 from headrace.settings import Settings, SettingsError
-
-VariableName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
-    Said("expected a name: a letter or _, then at most 63 letters, digits and _"),
-]
-"""A name that a template writes after a dot."""
 
 ConnectionName = Annotated[
     str,

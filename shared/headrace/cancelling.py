@@ -8,7 +8,7 @@ from typing import Any
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.control import Cancel, write_cancel
 from headrace.contracts.jobs import PRIORITIES, Priority
-from headrace.contracts.resumptions import RESUMES_HEADER, Resumption, write_resumption
+from headrace.contracts.resumptions import Resumption, resumption_headers, write_resumption
 from headrace.contracts.topics import CONTROL, JOBS
 from headrace.settings import Settings
 from headrace.storage import RunFilter, Storage
@@ -35,7 +35,10 @@ async def cancel_runs(settings: Settings, runs: Sequence[Mapping[str, Any]], by:
     ]
     records = [_control(settings, each) for each in asked]
     records += [
-        _resumption(settings, run, each) for run, each in zip(runs, asked, strict=True) if run["status"] in _AT_REST
+        _resumption(settings, run, each)
+        for run, each in zip(runs, asked, strict=True)
+        # One without effects, or that has not begun, has left no job in a journal: it ends when its own comes.
+        if run["status"] in _AT_REST and run.get("owned")
     ]
     await asyncio.to_thread(_produce, settings, records)
     return len(runs)
@@ -80,9 +83,8 @@ def _resumption(settings: Settings, run: Mapping[str, Any], cancel: Cancel) -> O
         priority=found[0] if found else "normal",
         cancel=cancel,
     )
-    headers = [(RESUMES_HEADER, resumption.run_id.encode())]
     jobs = JOBS[resumption.priority].full_name(settings.prefix)
-    return Outgoing(jobs, resumption.record_key, write_resumption(resumption), headers)
+    return Outgoing(jobs, resumption.record_key, write_resumption(resumption), resumption_headers(resumption))
 
 
 def _produce(settings: Settings, records: Sequence[Outgoing]) -> None:

@@ -9,6 +9,7 @@ from headrace.contracts.topics import (
     DEAD_LETTERS,
     RETRIES,
     RUNS,
+    SHARDS,
     SOURCES,
     TIMERS,
     TOPICS,
@@ -29,7 +30,10 @@ READS: Mapping[str, tuple[Topic, ...]] = {
 """Services on the streams runtime, in the order of an event's way, at the end the one that begins ways by the
 clock; and the topics that each one's group consumes."""
 
-SERVICES: tuple[str, ...] = (*READS, "insights")
+GATEWAY = "gateway"
+"""The service that serves HTTP to others."""
+
+SERVICES: tuple[str, ...] = (*READS, "insights", "change_capture", GATEWAY)
 """All of them."""
 
 
@@ -56,7 +60,12 @@ def _with_tiers(topics: Sequence[Topic], settings: Settings) -> list[Topic]:
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """The topics as they must be in Kafka."""
     return [
-        TopicSpec(topic.full_name(settings.prefix), settings.partitions, settings.replication_factor, config)
+        TopicSpec(
+            topic.full_name(settings.prefix),
+            topic.partitions or settings.partitions,
+            settings.replication_factor,
+            config,
+        )
         for topic in topics(settings)
         for config in [_config(topic, settings)]
     ]
@@ -110,4 +119,17 @@ def stream_config(settings: Settings, service: str, max_batch: int) -> StreamCon
         transactional_id=f"{name}-{settings.slot}",
         max_batch=max_batch,
         delays={topic.full_name(settings.prefix): delay for delay, topic in retry_topics(settings).items()},
+    )
+
+
+def capture_config(settings: Settings) -> StreamConfig:
+    """The stream of change_capture. Its transactional id is its shard's, not the process's: whoever takes the shard
+    over ends what the last owner left open."""
+    name = group_name(settings, "change_capture")
+    return StreamConfig(
+        kafka=settings.kafka,
+        group=name,
+        topics=[SHARDS.full_name(settings.prefix)],
+        client_id=f"{name}-{settings.slot}",
+        transactional_id=f"{name}-0",
     )

@@ -6,18 +6,17 @@ is harmless: the second copy of a run's job is stale, and an event keeps its nam
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from uuid import uuid4
 
 from confluent_kafka import KafkaException
 
+from headrace.auditing import Tally, audited
 from headrace.contracts.topics import DEAD_LETTERS
 from headrace.redriving import How, NotRedrivable, Redriver
 from headrace.settings import Settings
-from headrace.storage import Action, Letter, LetterFilter, Storage
+from headrace.storage import Letter, LetterFilter, Storage
 from headrace.streams.producing import ConfirmingProducer, Placed
 
 BATCH = 500
@@ -32,13 +31,18 @@ MOST_TOLD = 20
 
 @dataclass(slots=True)
 class Done:
-    """What an action came to so far. `refused` are the first letters that could not be done, each with the reason."""
+    """What an action came to so far. `refused` are the first letters that could not be done, each with the reason;
+    `others_count` those that another action had done by the time they were marked."""
 
-    action: str
-    count: int = 0
+    tally: Tally
+    others_count: int = 0
     refused_count: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    is_interrupted: bool = False
+
+    def mark(self, done: int, of: int) -> None:
+        """Counts letters that were marked, `done` of `of` by this action."""
+        self.tally.count += done
+        self.others_count += of - done
 
     def refuse(self, id: str, why: str) -> None:
         """Counts a letter that stays as it is."""
@@ -73,22 +77,27 @@ async def redrive(
         "edited": how.edited is not None,
         "rate": rate,
     }
-    async with _audited(storage, "redrive", asked, chosen, by, stop) as done:
+    async with audited(storage, "redrive", by, _given(asked), chosen) as tally:
+        done = Done(tally)
         redriver, producer = Redriver(settings, storage, how), ConfirmingProducer(settings.kafka)
         began = monotonic()
         async for batch in _batches(storage, asked, BATCH if rate is None else min(BATCH, rate), stop):
             await _redrive(storage, batch, redriver, producer, asked, done)
             if rate is not None:
-                await _pause(began + (done.count + done.refused_count) / rate - monotonic(), stop)
+                gone_through = tally.count + done.others_count + done.refused_count
+                await _pause(began + gone_through / rate - monotonic(), stop)
+        tally.is_interrupted = stop.is_set()
     return done
 
 
 async def discard(storage: Storage, asked: LetterFilter, reason: str, by: str, stop: asyncio.Event) -> Done:
     """Discards letters, until `stop`; raises PlatformUnavailable, and doing it again is safe."""
-    async with _audited(storage, "discard", asked, {"reason": reason}, by, stop) as done:
+    async with audited(storage, "discard", by, _given(asked), {"reason": reason}) as tally:
+        done = Done(tally)
         async for batch in _batches(storage, asked, BATCH, stop):
             ids = [each.id for each in batch]
-            done.count += await storage.dead_letters.mark(ids, asked.state, "discarded", done.action, _now())
+            done.mark(await storage.dead_letters.mark(ids, asked.state, "discarded", tally.id, _now()), len(ids))
+        tally.is_interrupted = stop.is_set()
     return done
 
 
@@ -116,7 +125,8 @@ async def _redrive(
     for position, why in fate.refused.items():
         done.refuse(ids[position], f"Kafka refuses the record: {why}")
     confirmed = [ids[position] for position in sorted(fate.confirmed)]
-    done.count += await storage.dead_letters.mark(confirmed, asked.state, "redriven", done.action, _now())
+    marked = await storage.dead_letters.mark(confirmed, asked.state, "redriven", done.tally.id, _now())
+    done.mark(marked, len(confirmed))
     if fate.failure is not None:
         raise KafkaException(fate.failure)
 
@@ -141,16 +151,8 @@ def _within_bytes(letters: Sequence[Letter]) -> Sequence[Letter]:
     return letters
 
 
-@asynccontextmanager
-async def _audited(
-    storage: Storage, action: str, asked: LetterFilter, how: Mapping[str, object], by: str, stop: asyncio.Event
-) -> AsyncGenerator[Done]:
-    done = Done(uuid4().hex)
-    given = {name: value for name, value in asdict(asked).items() if value}
-    await storage.audit.begin(Action(done.action, action, by, _now(), given, how))
-    yield done
-    done.is_interrupted = stop.is_set()
-    await storage.audit.end(done.action, "interrupted" if done.is_interrupted else "done", _now())
+def _given(asked: LetterFilter) -> Mapping[str, object]:
+    return {name: value for name, value in asdict(asked).items() if value}
 
 
 async def _pause(seconds: float, stop: asyncio.Event) -> None:

@@ -80,6 +80,8 @@ class _Submitter:
                 "compression.type": "lz4",
                 "partitioner": "murmur2_random",
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                # By default up to 10 s after a broker's return, which is a third of the time that there is.
+                "reconnect.backoff.max.ms": 1_000,
                 "message.max.bytes": limits.RECORD + limits.EVENT_BODY,
             }
         )
@@ -105,11 +107,8 @@ class _Submitter:
         The same `id` again is the same event: automations run once for it. Events with the same `key` stay in order.
         Raises PublishError for what would never be accepted.
         """
-        if not type or _attribute("type", type).startswith(RESERVED):
-            raise NotPublishable(f"event type {type!r}: must not be empty nor begin with {RESERVED!r}")
-        event = self._event(type, id, time, subject)
-        value = _encoded(data, "the event's body", limits.EVENT_BODY)
-        return self._submit("events", event, None if key is None else _attribute("key", key).encode(), value)
+        made = domain_event(self._app, self._source, type, data, key=key, id=id, time=time, subject=subject)
+        return self._submit("events", *made)
 
     def submit_row(
         self,
@@ -133,7 +132,7 @@ class _Submitter:
         if not is_name(table):
             raise NotPublishable(f"table {table!r}: a table's name is made of a-z, 0-9, '_' and '-'")
         key = _attribute("row's key app/table/id", row_key(self._app, table, row_id)).encode()
-        event = self._event(ROW_TYPES[op], id, time, f"{table}/{row_id}")
+        event = _event(self._app, self._source, ROW_TYPES[op], id, time, f"{table}/{row_id}")
         milliseconds = int(event.time.timestamp() * 1000)
         source = {"connector": "headrace", "db": self._app, "table": table, "ts_ms": milliseconds}
         change = {"op": op, "before": before, "after": after, "source": source, "ts_ms": milliseconds}
@@ -150,11 +149,6 @@ class _Submitter:
         self.flush()
         self._closing.set()
         self._poller.join()
-
-    def _event(self, type: str, id: str | None, time: datetime | None, subject: str) -> Event:
-        at = time or datetime.now(UTC)
-        id = _attribute("id", id) if id else str(uuid4())
-        return Event(id, self._source, type, at, _attribute("subject", subject), self._app, "", "")
 
     def _submit(self, topic: str, event: Event, key: bytes | None, value: bytes) -> "Future[Published]":
         done: Future[Published] = Future()
@@ -247,6 +241,40 @@ class AsyncPublisher(_Submitter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.close)
+
+
+class DomainEvent(NamedTuple):
+    """A record of the topic of events, ready to be sent."""
+
+    event: Event
+    key: bytes | None
+    value: bytes
+
+
+def domain_event(
+    app: str,
+    source: str,
+    type: str,
+    data: object,
+    *,
+    key: str | None = None,
+    id: str | None = None,
+    time: datetime | None = None,
+    subject: str = "",
+    traceparent: str = "",
+) -> DomainEvent:
+    """An event as every publisher must make it; raises NotPublishable for what would never be accepted."""
+    if not type or _attribute("type", type).startswith(RESERVED):
+        raise NotPublishable(f"event type {type!r}: must not be empty nor begin with {RESERVED!r}")
+    event = _event(app, _attribute("source", source), type, id, time, subject)._replace(traceparent=traceparent)
+    value = _encoded(data, "the event's body", limits.EVENT_BODY)
+    return DomainEvent(event, None if key is None else _attribute("key", key).encode(), value)
+
+
+def _event(app: str, source: str, type: str, id: str | None, time: datetime | None, subject: str) -> Event:
+    at = time or datetime.now(UTC)
+    id = _attribute("id", id) if id else str(uuid4())
+    return Event(id, source, type, at, _attribute("subject", subject), app, "", "")
 
 
 def _attribute(name: str, text: str) -> str:

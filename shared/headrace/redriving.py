@@ -15,10 +15,10 @@ from headrace.contracts.deadletters import DeadLetter, cut_key, is_resumption
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, job_key, location_text, read_job, redriven, write_job
 from headrace.contracts.resumptions import (
-    RESUMES_HEADER,
     Resumption,
     read_resumption,
     redriven_resumption,
+    resumption_headers,
     write_resumption,
 )
 from headrace.contracts.topics import JOBS, SOURCES, Topic
@@ -116,7 +116,7 @@ class Redriver:
             raise NotRedrivable("its run was parked and its job is in the run's journal: it can be resumed as it was")
         again = redriven_resumption(found)
         topic = JOBS[again.priority].full_name(self._settings.prefix)
-        return Placed(Outgoing(topic, again.record_key, write_resumption(again), [(RESUMES_HEADER, b"")]))
+        return Placed(Outgoing(topic, again.record_key, write_resumption(again), resumption_headers(again)))
 
     async def _whole(self, letter: DeadLetter) -> WholeRecord:
         edited = self._how.edited

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     ops_host: str = "127.0.0.1"
     ops_port: int = Field(default=0, ge=0, le=65_535)
     """Where /healthz, /readyz and /metrics are served; 0 takes a free port, which the log names."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65_535)
+    """Where the gateway serves HTTP; 0 takes a free port, which the log names."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @cached_property
@@ -102,6 +105,8 @@ class Settings(BaseSettings):
             "security.protocol": self.kafka_security_protocol,
             # Notices and worse: below that the client tells standard error how it puts its own queues away.
             "log_level": "5",
+            # By default (10 s) a client goes on so long after a broker that was away is back.
+            "reconnect.backoff.max.ms": "1000",
             **{name: str(value) for name, value in optional.items() if value is not None},
         }
 

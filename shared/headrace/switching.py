@@ -56,24 +56,38 @@ async def switch(settings: Settings, storage: Storage, automation: str, asked: A
 
 
 async def _switched(storage: Storage, automation: str, asked: Asked) -> LiveAutomation:
-    rule = RULES[asked.switch]
-    while True:
-        live = await storage.automations.live(automation)
-        if live is None:
-            raise NotSwitched(f"no automation {automation!r}; `headrace automations list` shows all")
-        if live.state == rule.leads_to and asked.rate in (None, live.release_rate):
-            return live
-        if live.state not in rule.comes_from:
-            raise NotSwitched(_refusal(live, asked.switch))
-        how = {"reason": asked.reason, "rate": asked.rate}
-        rate = asked.rate or (RELEASE_RATE if asked.switch == "resume" else None)
-        async with audited(storage, asked.switch, asked.by, {"automation": automation}, how) as done:
+    live = await _live(storage, automation)
+    if _is_there(live, asked):
+        return live
+    how = {"reason": asked.reason, "rate": asked.rate}
+    rate = asked.rate or (RELEASE_RATE if asked.switch == "resume" else None)
+    async with audited(storage, asked.switch, asked.by, {"automation": automation}, how) as done:
+        while not _is_there(live, asked):
             changed = await storage.automations.change_state(
-                live, rule.leads_to, asked.reason, asked.by, release_rate=rate
+                live, RULES[asked.switch].leads_to, asked.reason, asked.by, release_rate=rate
             )
-            done.count = int(changed is not None)
-        if changed is not None:
-            return changed
+            if changed is not None:
+                done.count = 1
+                return changed
+            live = await _live(storage, automation)  # somebody else has just changed it
+    return live
+
+
+async def _live(storage: Storage, automation: str) -> LiveAutomation:
+    live = await storage.automations.live(automation)
+    if live is None:
+        raise NotSwitched(f"no automation {automation!r}; `headrace automations list` shows all")
+    return live
+
+
+def _is_there(live: LiveAutomation, asked: Asked) -> bool:
+    """Whether it is in the state that is asked for; raises NotSwitched where it cannot come there from its own."""
+    rule = RULES[asked.switch]
+    if live.state == rule.leads_to and asked.rate in (None, live.release_rate):
+        return True
+    if live.state not in rule.comes_from:
+        raise NotSwitched(_refusal(live, asked.switch))
+    return False
 
 
 def _refusal(live: LiveAutomation, asked: Switch) -> str:

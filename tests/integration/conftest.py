@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 from urllib.request import urlopen
 
@@ -19,13 +20,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace import applying
 from headrace.contracts.automation import parse_automation
 from headrace.contracts.topics import DEAD_LETTERS
-from headrace.embedded import Supervisor
+from headrace.embedded import Stack, Supervisor
 from headrace.embedded.supervisor import ServiceProcess, settings_environment
-from headrace.installation import READS, group_name, source_topics
+from headrace.installation import READS, group_name, source_topics, topic_specs
 from headrace.publisher import Publisher
 from headrace.settings import Settings
 from headrace.storage import RunFilter, Storage
-from headrace.streams.admin import group_lag
+from headrace.streams.admin import group_lag, make_topics
 from headrace.streams.config import MAX_MESSAGE_BYTES
 
 DEADLINE_S = 60.0
@@ -43,14 +44,14 @@ def until(true: Callable[[], bool], what: str) -> None:
 
 
 def run_headrace(
-    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200
+    settings: Settings, *arguments: str, stdin: str = "", columns: int = 200, timeout_s: float = DEADLINE_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a user would, with the settings as its environment."""
     values = settings_environment(settings)
     environment = {name: value for name, value in os.environ.items() if name not in values}
     environment |= {name: value for name, value in values.items() if value is not None} | {"COLUMNS": str(columns)}
     argv = [str(Path(sys.executable).parent / "headrace"), *arguments]
-    return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=DEADLINE_S)
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, timeout=timeout_s)
 
 
 @dataclass(frozen=True)
@@ -165,3 +166,14 @@ def start_services(tmp_path: Path) -> Generator[Callable[[Settings, Sequence[str
 def installation(topics: Settings, start_services: Callable[[Settings, Sequence[str]], Supervisor]) -> Installation:
     """One process of each service, ready, on topics and databases of its own."""
     return Installation(topics, start_services(topics, tuple(READS)))
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[Installation]:
+    """A gateway for many requests of which none is told apart from the others by what it leaves."""
+    settings = stack.settings.model_copy(update={"prefix": f"test-{token_hex(4)}", "partitions": 2})
+    make_topics(settings.kafka, topic_specs(settings))
+    with Supervisor(settings, tmp_path_factory.mktemp("logs")) as services:
+        services.start_service("gateway")
+        services.wait_ready()
+        yield Installation(settings, services)

@@ -1,6 +1,6 @@
 """Several automations at once: all of them go live, or it is said which did, and doing it again is safe."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from headrace.contracts.topics import AUTOMATIONS
 from headrace.documents import checked
 from headrace.engine import PlatformUnavailable
 from headrace.settings import Settings, load_settings
-from headrace.storage import Storage
+from headrace.storage import Saved, Storage
 
 pytestmark = pytest.mark.integration
 
@@ -33,24 +33,20 @@ def automation(name: str, size: int = 1) -> Automation:
     )
 
 
-class Interrupted(list[Automation]):
-    """Automations during whose saving `then` happens, before the one at `position` (or, behind them, at the end)."""
+def interrupted(storage: Storage, count: int, then: Callable[[], object]) -> Storage:
+    """The storage, with `then` happening once it has saved so many automations."""
+    saves, save = 0, storage.automations.save
 
-    def __init__(self, automations: list[Automation], position: int, then: Callable[[], object]) -> None:
-        super().__init__(automations)
-        self._position = position
-        self._then = then
-        self._times = 0
+    async def counted(automation: Automation, by: str, revision: int | None = None) -> Saved:
+        nonlocal saves
+        found = await save(automation, by, revision)
+        saves += 1
+        if saves == count:
+            then()
+        return found
 
-    def __iter__(self) -> Iterator[Automation]:
-        self._times += 1
-        is_saving = self._times == 2  # the first time all are checked
-        for number, each in enumerate(super().__iter__()):
-            if is_saving and number == self._position:
-                self._then()
-            yield each
-        if is_saving and self._position == len(self):
-            self._then()
+    storage.automations.save = counted  # pyright: ignore[reportAttributeAccessIssue]
+    return storage
 
 
 def saved(settings: Settings) -> dict[str, int]:
@@ -67,9 +63,9 @@ async def test_what_is_live_is_told_where_mongodb_goes_away_half_way_and_applyin
     through = topics.model_copy(update={"mongodb_uri": uri})
     behind = Storage(through)
     try:
-        names = Interrupted([automation(name) for name in "abc"], 1, lambda: proxy.be("cut"))
+        cut = interrupted(behind, 1, lambda: proxy.be("cut"))
         with pytest.raises(PartlyApplied) as told:
-            await applying.apply(through, behind, names, "test")
+            await applying.apply(through, cut, [automation(name) for name in "abc"], "test")
     finally:
         behind.close()
         proxy.close()
@@ -97,7 +93,7 @@ async def test_what_is_live_is_told_where_kafka_takes_some_only(topics: Settings
     large = automation("large", 100_000)
     small = [automation(f"small-{number}") for number in range(20)]
     with pytest.raises(PartlyApplied) as told:
-        await applying.apply(topics, storage, Interrupted([large, *small], 21, take_small_ones_only), "test")
+        await applying.apply(topics, interrupted(storage, 21, take_small_ones_only), [large, *small], "test")
     live, _, left = str(told.value).partition("published; ")
     assert "shop/large" in left
     assert "shop/small" in live

@@ -128,15 +128,15 @@ async def test_only_letters_in_the_state_that_was_asked_for_are_marked_and_the_a
     assert await storage.dead_letters.mark([], "open", "redriven", "second", AT) == 0
     states = {each.id: each.state for each in await storage.dead_letters.find(ANY, 9)}
     assert states == {ids[0]: "discarded", ids[1]: "discarded", ids[2]: "redriven"}
-    counts = {each.id: each.count for each in await storage.audit.find(9)}
-    assert counts == {"first": 2, "second": 1}
+    counts = {each.id: (each.count, each.counted_at) for each in await storage.audit.find(9)}
+    assert counts == {"first": (2, AT), "second": (1, AT)}
 
 
 async def test_an_action_is_written_down_before_it_begins_and_ends_as_it_did(storage: Storage) -> None:
     action = await act(storage, "x")
     assert await storage.audit.get("x") == action
-    await storage.audit.end("x", "interrupted", AT)
-    assert await storage.audit.get("x") == replace(action, ended="interrupted", ended_at=AT)
+    await storage.audit.end("x", "interrupted", AT, 2)
+    assert await storage.audit.get("x") == replace(action, ended="interrupted", ended_at=AT, count=2)
     assert await storage.audit.get("y") is None
 
 

@@ -2,16 +2,22 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
 from conftest import DEADLINE_S, Installation, until
 from dlq_support import audit, held
+from pymongo import MongoClient
 
 from headrace.applying import apply
 from headrace.contracts.automation import RELEASE_RATE, parse_automation
+from headrace.contracts.topics import Topic
+from headrace.installation import topics
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.switching import Asked, Switch, switch
@@ -42,6 +48,18 @@ def noted(installation: Installation) -> int:
     return installation.ask(lambda storage: storage.rows.count(APP, "notes"))
 
 
+def forget(settings: Settings, gone: Sequence[Topic]) -> None:
+    """What retention does: no record is left of all that these topics hold."""
+    admin = AdminClient({**settings.kafka})
+    ends = [
+        TopicPartition(topic.full_name(settings.prefix), number, OFFSET_END)
+        for topic in gone
+        for number in range(topic.partitions or settings.partitions)
+    ]
+    for deleted in admin.delete_records(ends).values():
+        deleted.result()
+
+
 def publish(installation: Installation, *numbers: int, key: str = "k") -> None:
     with installation.publisher(APP) as publisher:
         for number in numbers:
@@ -69,6 +87,32 @@ def test_jobs_of_a_paused_automation_wait_and_go_on_in_their_order(installation:
     assert (order, noted(installation)) == (list(range(20)), 20)
     publish(installation, 20)
     assert [run["status"] for run in installation.runs(APP) if run["event"]["id"] == "e-20"] == ["success"] * 2
+
+
+def test_what_is_held_outlives_its_events_and_jobs_and_goes_on_at_the_rate(installation: Installation) -> None:
+    installation.apply(automation(), PURE)
+    for name in ("pay", "pure"):
+        switched(installation, "pause", f"{APP}/{name}", "--reason", "a long one")
+    publish(installation, *range(20))
+    assert len(installation.runs(APP)) == 40
+    until(lambda: held(installation) == 40, "all timers to be held")
+    forget(installation.settings, [topic for topic in topics(installation.settings) if topic.cleanup == "delete"])
+    with MongoClient[dict[str, Any]](installation.settings.mongodb) as client:
+        ours = client[installation.settings.prefix]
+        # Nothing but their end lets them expire.
+        assert (ours["run_heads"].count_documents({}), ours["run_journal"].count_documents({})) == (40, 40)
+        for name in ("run_heads", "run_journal"):
+            assert ours[name].count_documents({"expires_at": {"$exists": True}}) == 0, name
+        rate, most_made_up_s = 8, 1
+        for name in ("pay", "pure"):
+            switched(installation, "resume", f"{APP}/{name}", "--rate", f"{rate}")
+        until(lambda: all(run["status"] == "success" for run in installation.runs(APP)), "the end of all runs")
+        runs = installation.runs(APP)
+        assert (len(runs), noted(installation)) == (40, 20)
+        for name in ("pay", "pure"):
+            ends = sorted(run["finished_at"] for run in runs if run["automation"] == name)
+            assert (ends[-1] - ends[0]).total_seconds() >= 19 / rate - most_made_up_s, "faster than the rate"
+        until(lambda: ours["run_heads"].count_documents({"expires_at": {"$exists": False}}) == 0, "all to expire")
 
 
 def test_a_new_version_leaves_a_pause_and_the_version_of_what_waits_as_they_are(installation: Installation) -> None:

@@ -5,15 +5,19 @@ from random import Random
 from typing import Any
 
 import pytest
+from conftest import until
+from pymongo import MongoClient
 
 from headrace.contracts.runs import RunRecord, RunStatus
+from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.storage.precedence import order, supersedes
 from headrace.storage.runs import HISTORY_FIELDS, MOST_HISTORY
 
 pytestmark = pytest.mark.integration
 
-AT = datetime(2013, 1, 1, tzinfo=UTC)
+AT = datetime.now(UTC).replace(microsecond=0)
+"""Not long ago: what is older than its retention may go at any time."""
 
 
 def record(run: str, generation: int, sequence: int = 1, status: RunStatus = "dead_lettered", **more: Any) -> RunRecord:
@@ -79,6 +83,34 @@ async def test_in_any_batches_records_leave_what_they_leave_one_by_one(storage: 
         assert model is not None
         assert (order(model), model["status"]) == ((found["generation"], found["sequence"]), found["status"]), records
         assert found.get("history", []) == history, records
+
+
+async def test_what_is_not_at_its_end_is_kept_however_long_that_is_and_what_is_goes_after_its_retention(
+    settings: Settings,
+) -> None:
+    with MongoClient[dict[str, Any]](settings.mongodb) as client:
+        runs = client[settings.prefix]["runs"]
+        runs.create_index("recorded_at", expireAfterSeconds=30 * 86_400)  # as an earlier version left it
+        storage = Storage(settings.model_copy(update={"runs_retention_days": 20}))
+        await storage.prepare()
+        storage.close()
+        settings = settings.model_copy(update={"runs_retention_days": 10})
+        storage = Storage(settings)
+        await storage.prepare()
+        await storage.prepare()
+        (expiry,) = [each for each in runs.list_indexes() if "expireAfterSeconds" in each]
+        assert expiry["expireAfterSeconds"] == 10 * 86_400
+        before = client.admin.command("setParameter", 1, ttlMonitorSleepSecs=1)["was"]
+        try:
+            long_ago = datetime.now(UTC) - timedelta(days=11)
+            resting: tuple[RunStatus, ...] = ("waiting", "retrying", "running")
+            await storage.runs.apply([record(each, 0, status=each) for each in (*resting, "success")], long_ago)
+            await storage.runs.apply([record("lately", 0, status="success")], datetime.now(UTC))
+            until(lambda: runs.count_documents({"_id": "success"}) == 0, "the end of the run that has ended")
+            assert {each["_id"] for each in runs.find()} == {*resting, "lately"}
+        finally:
+            client.admin.command("setParameter", 1, ttlMonitorSleepSecs=before)
+            storage.close()
 
 
 async def test_history_is_bounded_to_the_newest(storage: Storage) -> None:

@@ -20,6 +20,9 @@ from headrace.switching import Asked, Switch, switch
 pytestmark = pytest.mark.integration
 
 APP = "states"
+MORE = {"cut": 1, "held": 1, "often": 2, "often-held": 1}
+"""Runs of a way beside its first."""
+
 PAGE = (Path(__file__).parents[2] / "docs/failure.md").read_text()
 FINAL = {"success", "stopped", "error", "timed_out", "cancelled"}
 
@@ -87,13 +90,18 @@ def automations(url: str) -> list[dict[str, Any]]:
         "dies": [row, post("dies")],
         "retry-held": [row, post("retry-held")],
         "retry-cancelled": [row, post("retry-cancelled")],
+        "often": [row],
+        "often-held": [row],
         "holds-back": [row, *({"id": f"d{n}", "delay": {"for": "2s"}} for n in range(4)), row | {"id": "more"}],
     }
     found = [
         {"name": name, "app": APP, "trigger": {"type": "event", "event": name}, "steps": [*steps]}
         for name, steps in ways.items()
     ]
-    return [{**each, "timeout": "1s"} if each["name"] == "late" else each for each in found]
+    # All but the first wait in the tier of 15 s.
+    rate = {"rate": {"key": "all", "limit": 1, "per": "17s"}}
+    more: Mapping[str, dict[str, Any]] = {"late": {"timeout": "1s"}, "often": rate, "often-held": rate}
+    return [{**each, **more.get(str(each["name"]), {})} for each in found]
 
 
 def arrows_of_the_page() -> set[tuple[str, str]]:
@@ -119,7 +127,7 @@ def walked(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             at, generation = "queued", record["generation"]
         now = state(record)
         had_begun = at == "queued" and record["steps"]
-        if now == "waiting (pause)" or (now == "cancelled" and not had_begun):
+        if now in ("waiting (pause)", "waiting (rate)") or (now == "cancelled" and not had_begun):
             found.append((at, now))
         else:
             found += [(at, "under way"), ("under way", now)]
@@ -149,6 +157,11 @@ class Ways:
 
     def runs(self, name: str) -> list[Any]:
         return self.installation.ask(lambda storage: storage.runs.find(RunFilter(APP, name)))
+
+    def at_rest(self, name: str, what: str) -> list[Any]:
+        """The automation's runs of which this is next."""
+        found = [self.installation.ask(lambda storage, id=run["_id"]: storage.runs.get(id)) for run in self.runs(name)]
+        return [run for run in found if run and run.get("next", {}).get("what") == what]
 
     def await_state(self, name: str, wanted: str, attempt: int = 1) -> list[Any]:
         """The automation's runs once all of them are in the state."""
@@ -183,13 +196,17 @@ def test_every_arrow_of_the_page_is_walked_and_no_other(installation: Installati
         for document in documents:
             name = document["name"]
             publisher.event(name, {"for": name}, key=name)
-            if name in ("cut", "held"):
+            for _ in range(MORE.get(name, 0)):
                 publisher.event(name, {"for": name}, key=name)
 
     until(lambda: installation.ask(lambda storage: storage.rows.count(APP, "rows")) >= 11, "the first rows")
     ways.all_cancelled("cut")
     ways.await_state("sleeps-held", "waiting (timer)")
     ways.switched("sleeps-held", "pause")
+    until(lambda: len(ways.at_rest("often", "rate")) == 2, "those over their rate")
+    ways.cancelled(sorted(ways.at_rest("often", "rate"), key=lambda run: run["next"]["due"])[1:])
+    until(lambda: len(ways.at_rest("often-held", "rate")) == 1, "the one over its rate")
+    ways.switched("often-held", "pause")
     for name, wanted in (("sleeps-cancelled", "waiting (timer)"), ("listens-cancelled", "waiting (event)")):
         ways.cancelled(ways.await_state(name, wanted))
     with installation.publisher(APP) as publisher:
@@ -199,8 +216,9 @@ def test_every_arrow_of_the_page_is_walked_and_no_other(installation: Installati
     ways.await_state("retry-held", "retrying (retry)", attempt=2)
     ways.switched("retry-held", "pause")
     ways.cancelled(ways.await_state("retry-cancelled", "retrying (retry)", attempt=2))
-    until(lambda: held(installation) == 1, "the delay to end while its automation is paused")
+    until(lambda: held(installation) == 2, "a delay and a place to come while their automations are paused")
     ways.switched("sleeps-held", "resume")
+    ways.switched("often-held", "resume")
     ways.await_state("retry-held", "waiting (pause)", attempt=3)
     side.away.clear()
     ways.switched("retry-held", "resume")
@@ -213,6 +231,7 @@ def test_every_arrow_of_the_page_is_walked_and_no_other(installation: Installati
 
     until(have_ended, "the end of all runs")
     found = records_of(installation)
-    assert len(found) == len(documents) + 2
+    assert len(found) == len(documents) + sum(MORE.values())
+    assert len(installation.dead_letters()) == 1, "who was cancelled before it had a journal leaves no letter"
     arrows = {arrow for records in found.values() for arrow in walked(records)}
     assert arrows == arrows_of_the_page()

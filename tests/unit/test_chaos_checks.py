@@ -442,6 +442,11 @@ def broken() -> Mapping[str, tuple[str, Observations, str]]:
             replace(after, runs=without(after.runs, 1)),
             "lost: no final record",
         ),
+        "sent to a tier though nothing had failed": (
+            "no attempt used up",
+            replace(seen, runs=(replace(seen.runs[0], sequence=0, waits_for="retry", final=False), *seen.runs)),
+            "went to a retry tier 1 times, and 0 of its calls had failed",
+        ),
         "went on before its time": (
             "never early",
             replace(after, runs=(*after.runs[:2], replace(after.runs[2], due=later), *after.runs[3:])),

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from headrace.chaos.loads import LOADS, clocks, usable
 from headrace.chaos.loads.base import APP, LoadEvent, events_of
 from headrace.chaos.orders import PAUSED, RECALLED, make_orders
-from headrace.chaos.plan import DUPLICATE_EVERY, FAULTS, FIRST_FAULT_S, NETWORK, RATES, SLOTS, TAIL_S, make_plan
+from headrace.chaos.plan import (
+    DUPLICATE_EVERY,
+    FAULTS,
+    FIRST_FAULT_S,
+    NETWORK,
+    PARTS,
+    RATES,
+    SLOTS,
+    TAIL_S,
+    Part,
+    make_outage,
+    make_plan,
+)
 from headrace.contracts.ticks import Tick, tick_event
 
 pytestmark = pytest.mark.unit
@@ -83,6 +95,23 @@ def test_the_clock_s_times_are_those_after_it_went_live_and_up_to_its_end() -> N
     run = clocks.run_of(1_800_000_000 * second)
     tick = tick_event(APP, Tick(automation=clocks.NAME, scheduled=datetime(2027, 1, 15, 8, tzinfo=UTC)))
     assert (run.event, run.source) == (tick.id, tick.source)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_outage_is_one_fault_with_load_around_it_and_no_load_that_cannot_be_published(part: Part) -> None:
+    plan = make_outage(7, part, 600, ["pure", "waits"])
+    (fault,) = plan.faults
+    assert (fault.kind, fault.duration, plan.seconds) == (part, 600, 600 + 2 * fault.at)
+    last = max(event.at for load in plan.loads for event in events_of(7, load))
+    if part == "mongod":
+        assert plan.hush is None
+        assert last > fault.ends
+    else:
+        assert plan.hush is not None
+        assert plan.hush[0] < fault.at
+        assert plan.hush[1] == fault.ends
+        # What is due from the hush on comes as much later as it is long.
+        assert plan.hush[0] < last < 2 * fault.at
 
 
 @pytest.mark.parametrize("name", [name for name in LOADS if RATES[name]])

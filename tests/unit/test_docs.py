@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from headrace.chaos.judge import CHECKS
 from headrace.chaos.loads import LOADS
 from headrace.chaos.plan import FAULTS
 from headrace.cli.app import app
-from headrace.contracts.automation import parse_automation
+from headrace.contracts.automation import Verification, parse_automation
 from headrace.contracts.topics import DAY_MS, TOPICS
 from headrace.embedded import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
 from headrace.settings import Settings
@@ -67,6 +68,15 @@ def test_the_compose_file_sets_what_the_promises_rest_on() -> None:
 def test_the_automation_in_the_readme_is_valid() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert parse_automation(yaml.safe_load(text)).id == "airport/rebooking-desk"
+
+
+def test_the_automation_of_the_webhooks_page_is_valid_and_its_table_has_every_scheme() -> None:
+    page = (ROOT / "docs/webhooks.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert parse_automation(yaml.safe_load(text)).id == "github/issue-desk"
+    schemes = [get_args(each.model_fields["scheme"].annotation)[0] for each in get_args(get_args(Verification)[0])]
+    assert [each for each in schemes if f"| `{each}` |" not in page] == []
+    assert len(schemes) == 5
 
 
 def test_the_commands_of_the_chaos_page_are_understood() -> None:

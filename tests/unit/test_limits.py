@@ -245,14 +245,18 @@ async def handle(runner: JobRunner, record: Record) -> Outgoing:
 
 async def test_a_run_over_its_rate_leaves_for_the_longest_tier_that_ends_before_its_start() -> None:
     run = runner(limits(rate={"key": "x", "limit": 1, "per": "20m"}), OnePlan())
-    made = [await handle(run, record(offset, job())) for offset in range(3)]
-    assert [each.topic for each in made] == ["headrace.runs", "headrace.jobs.retry.10m", "headrace.jobs.retry.10m"]
-    waiting = [read_job(each.value) for each in made[1:]]
+    assert (await handle(run, record(0, job()))).topic == "headrace.runs"
+    made = [await handled(run, record(offset, job())) for offset in (1, 2)]
+    assert [[each.topic for each in both] for both in made] == [["headrace.runs", "headrace.jobs.retry.10m"]] * 2
+    waiting = [read_job(each.value) for _, each in made]
     assert [each.segment for each in waiting] == [1, 1], "a copy of the job that is woken later is stale"
     first, second = (each.not_before for each in waiting)
     assert first is not None
     assert second is not None
     assert second - first == timedelta(minutes=20)
+    told = [orjson.loads(each.value or b"") for each, _ in made]
+    assert [(each["status"], each["next"]["what"], each["sequence"]) for each in told] == [("waiting", "rate", 1)] * 2
+    assert [datetime.fromisoformat(each["next"]["due"]) for each in told] == [first, second]
     soon = datetime.now(UTC) + timedelta(seconds=30)
     made = [await handle(run, record(9, read_job(delayed(job("other"), soon))))]
     assert [each.topic for each in made] == ["headrace.jobs.retry.5s"]
@@ -321,6 +325,7 @@ async def test_an_outage_costs_a_run_no_place() -> None:
             await handle(run, record(0, job()))
     plans.is_away = False
     assert (await handle(run, record(0, job()))).topic == "headrace.runs"
-    (waiting,) = [read_job((await handle(run, record(1, job()))).value)]
+    _, later = await handled(run, record(1, job()))
+    waiting = read_job(later.value)
     assert waiting.not_before is not None
     assert waiting.not_before - datetime.now(UTC) < timedelta(hours=1)

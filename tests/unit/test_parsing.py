@@ -135,7 +135,7 @@ def test_yaml_that_is_nested_too_deeply_is_told_with_about_the_place() -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "place", "told"),
     [(parse_yaml, *each) for each in YAML] + [(parse_json, *each) for each in JSON_TEXTS],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: getattr(value, "__name__", str(value)[:30]),
 )
 def test_text_that_cannot_be_read_is_told_with_its_place_and_the_way_out(
     parse: Parse, text: str, place: str | None, told: str

@@ -3,8 +3,12 @@
 All that a real broker can give is in tests/integration/test_streams.py.
 """
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -12,11 +16,15 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from headrace.streams import Outgoing, Record, StreamFailed, transactions
 from headrace.streams.batch import BatchProgress
+from headrace.streams.bounded import Bounded
 from headrace.streams.commit_metadata import Tokens
 from headrace.streams.records import Outcome
 from headrace.streams.transactions import TransactionCycle
 
 pytestmark = pytest.mark.unit
+
+DEADLINE_S = 30.0
+"""What takes longer has failed."""
 
 
 class Broker:
@@ -95,6 +103,34 @@ class FakeIntake:
 
 def error(code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaError:
     return KafkaError(code, "as told", fatal, retriable, abort)
+
+
+def test_however_often_kafka_does_not_answer_one_producer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "BACKOFF_S", (0.0,))
+    broker, stop = Broker(), threading.Event()
+    away = error(KafkaError._TIMED_OUT, retriable=True)  # pyright: ignore[reportPrivateUsage]
+    broker.fail = [("init", away, False)] * 5
+    opened = cast(Any, lambda: FakeProducer(broker))
+    cycle, began = TransactionCycle(opened, cast(Any, FakeIntake(broker)), cast(Any, None), stop), time.monotonic()
+    cycle.prepare()
+    assert (broker.producers, broker.fail) == (1, [])
+    assert cycle.asked_at >= began, "whoever waits for Kafka is not stalled"
+
+
+def test_a_producer_whose_call_failed_is_gone_at_once_and_fences_nobody() -> None:
+    broker = Broker()
+    broker.fail = [("init", error(KafkaError._TIMED_OUT), False)]  # pyright: ignore[reportPrivateUsage]
+    gc.disable()
+    try:
+        producer = FakeProducer(broker)
+        alive, bounded = weakref.ref(producer), Bounded()
+        with pytest.raises(KafkaException):
+            bounded(partial(producer.init_transactions, 1.0), DEADLINE_S)
+        del producer
+        bounded(lambda: None, DEADLINE_S)  # the thread has let go of the call before
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def outcomes(*places: tuple[int, int]) -> list[Outcome]:

@@ -6,9 +6,11 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple, cast
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
@@ -166,11 +168,15 @@ class Fleet:
 
     def ready(self, target: Target) -> bool:
         """Whether its /readyz answers 200."""
-        try:
-            with _OPENER.open(f"http://{HOST}:{self._ports[target]}/readyz", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, HTTPException):
-            return False
+        return self._status(target, "readyz") == HTTPStatus.OK
+
+    def stalled(self) -> list[ProcessSeen]:
+        """Those whose /healthz says that they are: an orchestrator of containers would end them now."""
+        return [
+            ProcessSeen(child.name, child.pid, "is stalled, by its /healthz")
+            for target, child in tuple(self._alive.items())
+            if self._status(target, "healthz") == HTTPStatus.SERVICE_UNAVAILABLE
+        ]
 
     def arrived(self) -> list[tuple[Target, int]]:
         """Those that have become ready since the last look, each with the time of its start."""
@@ -207,6 +213,16 @@ class Fleet:
             except (psutil.AccessDenied, psutil.NoSuchProcess):
                 continue  # another user's, or gone meanwhile: in neither case ours
         return found
+
+    def _status(self, target: Target, path: str) -> int | None:
+        """What it answers; None where it does not."""
+        try:
+            with _OPENER.open(f"http://{HOST}:{self._ports[target]}/{path}", timeout=1) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+        except (OSError, HTTPException):
+            return None
 
     def _signal(self, target: Target, number: signal.Signals) -> bool:
         child = self._alive.get(target)

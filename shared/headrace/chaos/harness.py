@@ -49,6 +49,9 @@ RESTART_S = 1.0
 WATCH_S = 0.1
 """How often is looked for processes that died."""
 
+HEALTH_S = 5.0
+"""How often is looked for processes that say that they are stalled: as a container's liveness probe does."""
+
 ARRIVALS_S = 0.5
 """How often is looked for processes that have become ready: a request to each that has not yet."""
 
@@ -102,14 +105,21 @@ class Run:
 
     async def drive(self, deadline_s: float) -> bool:
         """Load and faults, then quiet: whether everything was done before the deadline."""
-        works = (self._watch(), self._watch_arrivals(), self.operators.work(), self.administrators.work())
+        works = (
+            self._watch(),
+            self._watch_arrivals(),
+            self._look_at_health(),
+            self.operators.work(),
+            self.administrators.work(),
+        )
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(work) for work in works]
-        publishing = Publishing(self.settings)
+        publishing = Publishing(self.settings, self.plan.hush)
         try:
             async with asyncio.TaskGroup() as group:
                 for load in self.plan.loads:
                     group.create_task(publishing.run([event for event in self.events if event.load == load.name]))
                 await self._faults()
+                publishing.go_on()
             self.administrators.load_is_over()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
             self.records = publishing.records
@@ -130,6 +140,15 @@ class Run:
         for fault in self.plan.faults:
             await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
             await self.injector.inject(fault)
+
+    async def _look_at_health(self) -> None:
+        """Writes down who says that it is stalled: an outage is no reason to be restarted, again and again."""
+        known: set[ProcessSeen] = set()
+        while True:
+            await asyncio.sleep(HEALTH_S)
+            found = set(await asyncio.to_thread(self.fleet.stalled))
+            self.died += found - known
+            known |= found
 
     async def _watch(self) -> None:
         """Starts again what died, and writes down why it may have."""

@@ -2,7 +2,19 @@
 
 from collections.abc import Callable, Mapping
 
-from headrace.chaos.checks import Finding, cancelled, clocks, counted, effects, held, order, runs, streams, waiting
+from headrace.chaos.checks import (
+    Finding,
+    attempts,
+    cancelled,
+    clocks,
+    counted,
+    effects,
+    held,
+    order,
+    runs,
+    streams,
+    waiting,
+)
 from headrace.chaos.observations import Observations
 
 Check = Callable[[Observations], Finding]
@@ -16,6 +28,7 @@ CHECKS: Mapping[str, Check] = {
     "order per lane": order.lanes_start_in_order,
     "finals final": runs.finals_are_final,
     "none executed twice": runs.none_executed_twice,
+    "no attempt used up": attempts.each_attempt_is_explained,
     "never early": waiting.nothing_is_early,
     "nothing waits": waiting.nothing_waits,
     "the cancelled end": cancelled.the_cancelled_end,

@@ -9,6 +9,8 @@ from headrace.chaos.orders import Order, make_orders
 
 FaultKind = Literal["kill", "kill-stay", "pause", "broker", "mongod", "rolling", "scale", "cut", "delay", "half-open"]
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+Part = Literal["broker", "mongod"]
+PARTS: tuple[Part, ...] = get_args(Part)
 NETWORK: frozenset[FaultKind] = frozenset(("cut", "delay", "half-open"))
 SERVICES = ("trigger_matcher", "orchestrator", "recorder", "scheduler", "insights")
 SLOTS = 2
@@ -42,6 +44,12 @@ DURATIONS_S: dict[FaultKind, tuple[float, float]] = {
 
 TAIL_S = 3.0
 """Load goes on after the last fault has ended, so that every partition has something to show."""
+
+AROUND_OUTAGE_S = 20.0
+"""Load before an outage, so that it meets runs that are tried again, sleep and wait, and as much after it."""
+
+HUSH_S = 2.0
+"""So long before the broker goes away nothing is published any more: of all that was, it is known that it arrived."""
 
 RATES: dict[str, float] = {
     "pure": 8.0,
@@ -135,9 +143,17 @@ class Plan:
     """Those that were asked for; there may not have been time for all."""
     loads: tuple[LoadPlan, ...]
     faults: tuple[Fault, ...]
-    orders: tuple[Order, ...]
-    proxied: tuple[Target, ...]
+    orders: tuple[Order, ...] = ()
+    proxied: tuple[Target, ...] = ()
     """The processes that reach Kafka and MongoDB through proxies: those that network faults meet."""
+    outage: Part | None = None
+    """The part that is away in the plan's only fault, where it is a plan of `make_outage`."""
+
+    @property
+    def hush(self) -> tuple[float, float] | None:
+        """From when to when nothing can be published."""
+        (fault,) = self.faults if self.outage == "broker" else (None,)
+        return None if fault is None else (fault.at - HUSH_S, fault.ends)
 
 
 def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequence[str]) -> Plan:
@@ -151,6 +167,17 @@ def make_plan(seed: int, seconds: float, kinds: Sequence[FaultKind], loads: Sequ
     wanted: tuple[FaultKind, ...] = tuple([kind for kind in FAULTS if kind in kinds])
     planned = tuple(_load(seed, name, seconds) for name in loads)
     return Plan(seed, seconds, wanted, planned, faults, make_orders(seed, seconds, loads), proxied)
+
+
+def make_outage(seed: int, part: Part, seconds: float, loads: Sequence[str]) -> Plan:
+    """A plan with one fault: `part` is away for so many seconds, and load is there before, meanwhile and after.
+
+    While the broker is away nobody can publish: the load then stops, and goes on as it comes back.
+    """
+    fault = Fault(part, AROUND_OUTAGE_S, seconds)
+    whole = seconds + 2 * AROUND_OUTAGE_S
+    busy = whole if part == "mongod" else 2 * AROUND_OUTAGE_S
+    return Plan(seed, whole, (part,), tuple(_load(seed, name, busy) for name in loads), (fault,), outage=part)
 
 
 def _proxied(chance: random.Random) -> tuple[Target, ...]:

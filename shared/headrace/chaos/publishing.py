@@ -14,7 +14,11 @@ from headrace.settings import Settings
 class Publishing:
     """Publishes events; afterwards `unconfirmed` says of which nobody knows whether Kafka has them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hush: tuple[float, float] | None = None) -> None:
+        """`hush` is from when to when nothing is published: what would be then comes so much later, and not before
+        `go_on` is called."""
+        self._hush = hush
+        self._back = asyncio.Event()
         servers = settings.kafka["bootstrap.servers"]
         # As in the settings: it breaks the connections itself.
         silent = {"log_level": settings.kafka["log_level"]}
@@ -27,17 +31,29 @@ class Publishing:
         follows them."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        times: list[tuple[float, LoadEvent, FollowUp | None]] = [(event.at, event, None) for event in events]
-        times += [(event.again_at, event, None) for event in events if event.again_at is not None]
+        times: list[tuple[float, LoadEvent, FollowUp | None]] = []
         for event in events:
-            if (follow_up := LOADS[event.load].follow_up(event)) is not None:
-                times.append((event.at + follow_up.after_s, event, follow_up))
+            follow_up = LOADS[event.load].follow_up(event)
+            last = event.at if follow_up is None else event.at + follow_up.after_s
+            # An event and the one that follows it are not torn apart: what follows would come too late.
+            later = self._later(last)
+            times.append((event.at + later, event, None))
+            if event.again_at is not None:
+                times.append((event.again_at + (later or self._later(event.again_at)), event, None))
+            if follow_up is not None:
+                times.append((last + later, event, follow_up))
         for at, event, follow_up in sorted(times, key=lambda each: each[0]):
             await asyncio.sleep(max(0.0, began + at - loop.time()))
+            if self._hush is not None and at >= self._hush[1]:
+                await self._back.wait()
             if follow_up is None:
                 self._submit(event, LOADS[event.load].data(event))
             else:
                 self._follow(event, follow_up)
+
+    def go_on(self) -> None:
+        """The hush is over: what was away is really back."""
+        self._back.set()
 
     def unconfirmed(self) -> frozenset[str]:
         """Ids of events none of whose records was confirmed and at least one was sent; waits for the last of them.
@@ -58,6 +74,11 @@ class Publishing:
     def close(self) -> None:
         """Ends the publisher."""
         self._publisher.close()
+
+    def _later(self, at: float) -> float:
+        """By how much what is due at `at` is postponed."""
+        begins, ends = self._hush or (at + 1, at)
+        return ends - begins if at >= begins else 0.0
 
     def _submit(self, event: LoadEvent, data: Mapping[str, object]) -> None:
         future = self._publisher.submit_event(f"chaos.{event.load}", data, key=event.customer, id=event.id)

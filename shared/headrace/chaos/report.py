@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from headrace.chaos.checks import Finding
 from headrace.chaos.observations import FaultSeen, Observations
 from headrace.chaos.orders import Order
-from headrace.chaos.plan import Fault, Plan
+from headrace.chaos.plan import PARTS, Fault, Plan
 from headrace.chaos.quiet import Quiet
 
 MOST_VIOLATIONS = 50
@@ -46,6 +46,8 @@ class SeedReport:
     checks: Mapping[str, CheckReport]
     moved_s: Mapping[str, float] = field(default_factory=dict[str, float])
     """Seconds after the end of load and faults until a partition that had a lag was first seen to move."""
+    went_on_s: Sequence[float] = ()
+    """Seconds from the return of each part that was away until the first end of a run with effects was on its topic."""
 
     @property
     def violations(self) -> int:
@@ -76,13 +78,24 @@ class SeedReport:
             faults=[_done(fault, start) for fault in seen.faults],
             checks={name: CheckReport.of(finding) for name, finding in findings.items()},
             moved_s={str(partition): seconds for partition, seconds in quiet.moved_s.items()},
+            went_on_s=_went_on_s(seen),
         )
+
+
+def _went_on_s(seen: Observations) -> list[float]:
+    owned = {run.id for run in seen.expected if run.owned}
+    ends = sorted(run.appended for run in seen.runs if run.final and run.run in owned)
+    returns = [fault.ended for fault in seen.faults if fault.kind in PARTS]
+    return [round((end - at) / _US, 2) for at in returns for end in [each for each in ends if each > at][:1]]
 
 
 def reproduce(plan: Plan) -> str:
     """The command that makes the same plan again."""
     kinds = ",".join(plan.kinds) or "none"
     loads = ",".join(load.name for load in plan.loads)
+    if plan.outage is not None:
+        away_s = plan.faults[0].duration
+        return f"headrace chaos --seed {plan.seed} --outage {plan.outage} --seconds {away_s:g} --loads {loads}"
     return f"headrace chaos --seed {plan.seed} --seconds {plan.seconds:g} --faults {kinds} --loads {loads}"
 
 

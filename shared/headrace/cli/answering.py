@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from types import TracebackType
 
 from aiohttp import web
@@ -12,11 +13,14 @@ from headrace.embedded.ports import HOST
 class Answering:
     """Answers every request with 200 and counts it, in a thread of its own. A context manager.
 
-    `fails_first`: the first request with an `Idempotency-Key` is answered with 503.
+    `fails_first`: the first request with an `Idempotency-Key` is answered with 503. `is_broken`: as long as it is, so
+    are all, and ask to wait for a day. `done` are the keys of what was answered with 200, and how often.
     """
 
-    def __init__(self, *, fails_first: bool = False) -> None:
+    def __init__(self, *, fails_first: bool = False, is_broken: bool = False) -> None:
         self.count = 0
+        self.done: Counter[str] = Counter()
+        self.is_broken = is_broken
         self._failed: set[str] | None = set() if fails_first else None
         self.url = ""
         self._runner: web.ServerRunner | None = None
@@ -47,7 +51,10 @@ class Answering:
         await request.read()
         self.count += 1
         key = request.headers.get("Idempotency-Key", "")
+        if self.is_broken:
+            return web.json_response({"ok": False}, status=503, headers={"Retry-After": "86400"})
         if self._failed is not None and key not in self._failed:
             self._failed.add(key)
             return web.json_response({"ok": False}, status=503)
+        self.done[key] += 1
         return web.json_response({"ok": True})

@@ -14,15 +14,18 @@ from headrace.cli import (
     audit,
     automations,
     bench,
+    capture,
     chaos,
     deadletters,
     demo,
     docs,
     events,
     groups,
+    keys,
     linting,
     runs,
     stack,
+    tables,
     topics,
     trials,
 )
@@ -54,10 +57,13 @@ app.command("test")(trials.run_cases)
 app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
 app.add_typer(deadletters.app, name="dlq")
+app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 app.add_typer(events.app, name="events")
+app.add_typer(tables.app, name="tables")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
+app.add_typer(capture.app, name="capture")
 app.command()(topics.schema)
 app.add_typer(docs.app, name="docs")
 app.add_typer(bench.app, name="bench")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from headrace.auditing import action_facts
 from headrace.cli.output import Json, connected_settings, print_json, print_lines, with_storage
 from headrace.storage import Action
 
@@ -22,7 +23,7 @@ def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, 
                 each.action,
                 each.by,
                 each.count,
-                each.ended or "not (yet)",
+                each.ended or _unended(each),
                 dict(each.asked),
                 {name: value for name, value in each.how.items() if value},
             )
@@ -31,16 +32,8 @@ def audit(limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20, 
     )
 
 
-def action_facts(action: Action) -> dict[str, object]:
-    """The action as JSON shows it."""
-    return {
-        "id": action.id,
-        "action": action.action,
-        "by": action.by,
-        "at": action.at,
-        "asked": dict(action.asked),
-        "how": dict(action.how),
-        "count": action.count,
-        "ended": action.ended,
-        "ended_at": action.ended_at,
-    }
+def _unended(action: Action) -> str:
+    """It goes on, or it was killed: what it has last done tells which."""
+    return (
+        "not yet, or killed" if action.counted_at is None else f"not yet, or killed; last {action.counted_at:%H:%M:%S}"
+    )

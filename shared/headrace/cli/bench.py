@@ -15,8 +15,11 @@ from headrace import applying
 from headrace.cli.answering import Answering
 from headrace.cli.bench_fairness import fairness
 from headrace.cli.bench_fibo import fibo_automations, fibo_seconds, fibo_step
+from headrace.cli.bench_gateway import gateway
+from headrace.cli.bench_redrive import redrive
 from headrace.cli.bench_retries import retries
 from headrace.cli.bench_timers import timers
+from headrace.cli.bench_waits import waits
 from headrace.cli.demo import percentile
 from headrace.cli.output import Json, console, print_json, print_table, with_storage
 from headrace.cli.stack import Running, counters, running
@@ -53,6 +56,9 @@ app = typer.Typer(invoke_without_command=True, help="Measure this installation o
 app.command()(timers)
 app.command()(fairness)
 app.command()(retries)
+app.command()(gateway)
+app.command()(redrive)
+app.command()(waits)
 
 
 @app.callback()
@@ -66,7 +72,8 @@ def bench(
     """Measure runs/s without and with effects, latency and the machine's own limit, on a fresh embedded stack.
 
     `bench timers` measures the scheduler, `bench retries` how late retries are, `bench fairness` what an app waits for
-    behind a busy one.
+    behind a busy one, `bench redrive` a bulk redrive that is killed, `bench waits` runs that wait for events, `bench
+    gateway` webhooks.
     """
     if context.invoked_subcommand is None:
         _bench(events, latency_seconds, effects_events, as_json)

@@ -12,7 +12,7 @@ import typer
 
 from headrace.chaos.harness import QUIET_DEADLINE_S, run_plan
 from headrace.chaos.loads import LOADS, usable
-from headrace.chaos.plan import FAULTS, FaultKind, Plan, make_plan
+from headrace.chaos.plan import FAULTS, PARTS, FaultKind, Part, Plan, make_outage, make_plan
 from headrace.chaos.recovery import measure_recovery
 from headrace.chaos.report import SeedReport, ordered, planned, totals
 from headrace.cli.output import Json, console, print_json, print_table
@@ -28,6 +28,9 @@ def chaos(
     seconds: Annotated[float, typer.Option(help="Load and faults of each plan.", min=1)] = 60.0,
     faults: Annotated[str, typer.Option(help=f"Of {', '.join(FAULTS)}; or none.")] = ",".join(FAULTS),
     loads: Annotated[str, typer.Option(help=f"Of {', '.join(LOADS)}.")] = ",".join(LOADS),
+    outage: Annotated[
+        str, typer.Option(help=f"Instead of faults: one of {', '.join(PARTS)} is away for all the --seconds.")
+    ] = "",
     quiet_within: Annotated[
         float, typer.Option(help="Seconds in which all must be done after load and faults.")
     ] = QUIET_DEADLINE_S,
@@ -46,7 +49,12 @@ def chaos(
         return
     kinds = cast("list[FaultKind]", _chosen(faults, FAULTS, "--faults"))
     names, refused = usable(_chosen(loads, list(LOADS), "--loads"))
-    plans = [make_plan(number, seconds, kinds, names) for number in range(seed, seed + seeds)]
+    part = cast("Part | None", next(iter(_chosen(outage, PARTS, "--outage")), None))
+    numbers = range(seed, seed + seeds)
+    if part is None:
+        plans = [make_plan(number, seconds, kinds, names) for number in numbers]
+    else:
+        plans = [make_outage(number, part, seconds, names) for number in numbers]
     _warn(refused, as_json)
     done: list[SeedReport] = []
     for plan in plans:
@@ -158,6 +166,10 @@ def _print_seed(done: SeedReport) -> None:
             for line in cast("Sequence[str]", each["evidence"])[:SHOWN]:
                 console.print(f"    {line}", style="dim", highlight=False)
     told = f"{done.events} events in {done.records} records, quiet after {done.quiet_s} s, {done.seconds} s in all"
+    if done.went_on_s:
+        told += (
+            f"; the first run with effects ended {', '.join(f'{each:g}' for each in done.went_on_s)} s after a return"
+        )
     console.print(told, style="dim", highlight=False)
     if done.violations:
         console.print(f"again: {done.reproduce}", highlight=False)

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-from base64 import b64encode
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
+from headrace.auditing import action_facts
 from headrace.cli import redrives
-from headrace.cli.audit import action_facts
 from headrace.cli.letter_options import (
     App,
     AutomationName,
@@ -32,6 +31,7 @@ from headrace.cli.output import (
     with_storage,
 )
 from headrace.contracts.deadletters import DeadLetter
+from headrace.letter_facts import content, facts
 from headrace.redriving import NotRedrivable, whole_record
 from headrace.storage import Action, Letter, LetterFilter, Storage
 
@@ -61,7 +61,7 @@ def list_letters(
     asked = letter_filter(None, app, automation, error, key, since, until, state)
     found = with_storage(connected_settings(), lambda storage: storage.dead_letters.find(asked, limit))
     if as_json:
-        print_json([_facts(each) for each in found])
+        print_json([facts(each) for each in found])
         return
     print_lines(
         ("letter", "at", "error", "automation", "key", "run"),
@@ -93,7 +93,7 @@ def show(
         finally:
             sys.stdout.buffer.flush()
     elif as_json:
-        print_json({**_facts(letter), **_content(whole), "action": None if action is None else action_facts(action)})
+        print_json({**facts(letter), **content(whole), "action": None if action is None else action_facts(action)})
     else:
         _print(letter, whole, action)
 
@@ -110,51 +110,18 @@ def _automation(letter: Letter) -> str:
     return f"{letter.app}/{letter.automation}" if letter.automation else letter.app
 
 
-def _facts(letter: Letter) -> dict[str, object]:
-    return {
-        "letter": letter.id,
-        "at": letter.at,
-        "state": letter.state,
-        "service": letter.service,
-        "error": letter.error,
-        "message": letter.message,
-        "source": letter.source,
-        "app": letter.app,
-        "automation": letter.automation,
-        "key": letter.key,
-        "run_id": letter.run_id,
-        "generation": letter.generation,
-    }
-
-
-def _content(whole: DeadLetter) -> dict[str, object]:
-    return {
-        "size": whole.size,
-        "truncated": whole.truncated,
-        "headers": {name: _readable(value) for name, value in whole.headers},
-        "value": None if whole.value is None else _readable(whole.value),
-    }
-
-
-def _readable(value: bytes) -> dict[str, str]:
-    try:
-        return {"text": value.decode()}
-    except UnicodeDecodeError:
-        return {"base64": b64encode(value).decode()}
-
-
 def _print(letter: Letter, whole: DeadLetter, action: Action | None) -> None:
-    facts = {name: value for name, value in _facts(letter).items() if value != ""}
+    told = {name: value for name, value in facts(letter).items() if value != ""}
     if not letter.run_id:
-        del facts["generation"]
+        del told["generation"]
     if action is not None:
         why = f": {action.how['reason']}" if action.how.get("reason") else ""
-        facts["state"] = f"{letter.state} by {action.by} at {letter.acted_at:%Y-%m-%d %H:%M:%S}{why}"
+        told["state"] = f"{letter.state} by {action.by} at {letter.acted_at:%Y-%m-%d %H:%M:%S}{why}"
     for name, value in whole.headers:
-        facts[f"header {name}"] = value.decode(errors="backslashreplace")
+        told[f"header {name}"] = value.decode(errors="backslashreplace")
     kept = len(whole.value or b"")
-    facts["size"] = f"{whole.size} bytes" + (f", the first {kept} are here" if whole.truncated else "")
-    print_facts({name: one_line(str(value)) for name, value in facts.items()})
+    told["size"] = f"{whole.size} bytes" + (f", the first {kept} are here" if whole.truncated else "")
+    print_facts({name: one_line(str(value)) for name, value in told.items()})
     print()
     for line in _lines(whole.value):
         print(line)

@@ -131,19 +131,21 @@ def _do(what: Literal["redriven", "discarded"], asked: LetterFilter, act: Act, d
     if isinstance(found, int):
         _tell(as_json, {"would_be": what, "count": found}, f"{found} would be {what}")
         return
-    told = {"action": found.action, what: found.count, "refused": found.refused_count}
+    done = found.tally
+    told = {"action": done.id, what: done.count, "refused": found.refused_count, "others": found.others_count}
     refused = [{"letter": id, "reason": why} for id, why in found.refused]
-    stopped = "; interrupted, the same command does the rest" if found.is_interrupted else ""
+    stopped = "; interrupted, the same command does the rest" if done.is_interrupted else ""
+    others = f", {found.others_count} by another command meanwhile" if found.others_count else ""
     left = f", {found.refused_count} not" if found.refused_count else ""
     _tell(
         as_json,
-        {**told, "reasons": refused, "interrupted": found.is_interrupted},
-        f"{found.count} {what}{left}{stopped} (action {found.action})",
+        {**told, "reasons": refused, "interrupted": done.is_interrupted},
+        f"{done.count} {what}{others}{left}{stopped} (action {done.id})",
     )
     for id, why in () if as_json else found.refused:
         print(one_line(f"{id}: {why}"), file=sys.stderr)
-    if found.is_interrupted or found.refused_count:
-        raise typer.Exit(INTERRUPTED if found.is_interrupted else 1)
+    if done.is_interrupted or found.refused_count:
+        raise typer.Exit(INTERRUPTED if done.is_interrupted else 1)
 
 
 def _tell(as_json: bool, facts: dict[str, object], sentence: str) -> None:

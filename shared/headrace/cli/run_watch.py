@@ -41,3 +41,16 @@ class RunWatch:
                     take(read_run(message.value()))
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not all runs came to their end within {timeout_s:.0f} s")
+
+    def read_all(self, take: Callable[[RunRecord], None], timeout_s: float) -> None:
+        """Gives `take` what is there now and was not read yet; raises TimeoutError."""
+        partitions = self._consumer.assignment()
+        ends = {each.partition: self._consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions}
+        starts = {each.partition: each.offset for each in partitions}
+
+        def is_read() -> bool:
+            # Before the first record of a partition its position is not known.
+            found = {each.partition: each.offset for each in self._consumer.position(partitions)}
+            return all(max(found[number], starts[number]) >= end for number, end in ends.items())
+
+        self.read(is_read, take, timeout_s)

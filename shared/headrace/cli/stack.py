@@ -1,5 +1,6 @@
 """`up`, `doctor`, `service`."""
 
+import getpass
 import runpy
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -10,7 +11,9 @@ from typing import Annotated, NamedTuple
 import typer
 from confluent_kafka import KafkaException
 
-from headrace.cli.output import Json, UsageError, console, print_json, print_table
+from headrace.api_keys import first_key
+from headrace.cli.keys import tell_made
+from headrace.cli.output import Json, UsageError, console, print_json, print_table, with_storage
 from headrace.embedded import Stack, Supervisor, start_stack
 from headrace.embedded.doctor import diagnose
 from headrace.installation import READS, SERVICES, topic_specs
@@ -69,11 +72,22 @@ def up() -> None:
         console.print(f"MongoDB  {address.mongodb if address.mongodb_from != 'configured' else 'as configured'}")
         for name, port in found.ports.items():
             console.print(f"{name:<18} http://127.0.0.1:{port}/metrics")
+        for process in found.services.processes:
+            if process.http_port is not None:
+                console.print(f"HTTP     http://{found.settings.http_host}:{process.http_port}")
+        _make_first_key(found.settings)
         console.print(HOW)
         while True:
             found.stack.check()
             found.services.check()
             time.sleep(1)
+
+
+def _make_first_key(settings: Settings) -> None:
+    made = with_storage(settings, lambda storage: first_key(storage, getpass.getuser()))
+    if made is not None:
+        console.print("The first API key, which is shown this once:")
+        tell_made(made)
 
 
 HOW = """

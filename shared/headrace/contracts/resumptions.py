@@ -6,7 +6,7 @@ It carries no trigger: a run that parks has left its job in its journal, which w
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from headrace.contracts.cloudevents import Location
+from headrace.contracts.cloudevents import REPLAY_HEADER, Location
 from headrace.contracts.control import Cancel
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Priority, job_key
@@ -61,6 +61,9 @@ class Resumption(BaseModel):
     """Both as a job's."""
     answer: Answer | None = None
     """What the run waited for; None where a moment has come."""
+    traceparent: str = ""
+    replay: str = ""
+    """Both as the run's job had them: headers of all that follows from it."""
     cancel: Cancel | None = None
     """What it goes on for, if only to end: its record on the control topic may be read later than this one."""
 
@@ -86,8 +89,18 @@ class Timer(BaseModel):
     resumes: Resumption
 
 
+def resumption_headers(resumption: Resumption) -> list[tuple[str, bytes]]:
+    """The headers of its record on the jobs topic."""
+    found = [(RESUMES_HEADER, resumption.run_id.encode())]
+    if resumption.traceparent:
+        found.append(("traceparent", resumption.traceparent.encode()))
+    if resumption.replay:
+        found.append((REPLAY_HEADER, resumption.replay.encode()))
+    return found
+
+
 def write_resumption(resumption: Resumption) -> bytes:
-    """The value of its record on the jobs topic; the record has the header RESUMES_HEADER."""
+    """The value of its record on the jobs topic; its headers are `resumption_headers`."""
     return orjson.dumps(resumption.model_dump(exclude_defaults=True), option=orjson.OPT_UTC_Z)
 
 

@@ -94,7 +94,7 @@ class ParentRef(TypedDict):
 class Next(TypedDict):
     """What happens to the run next and why; `due`: when it goes on."""
 
-    what: Literal["hand_over", "retry", "timer", "event", "pause", "dead_letter"]
+    what: Literal["hand_over", "retry", "timer", "event", "pause", "rate", "dead_letter"]
     why: str
     due: NotRequired[datetime]
 

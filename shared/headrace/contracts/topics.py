@@ -27,6 +27,8 @@ class Topic:
     tombstones_kept_ms: int | None = None
     """Of a compacted topic with many of them: how long a tombstone outlives its compaction, by default a day. Whoever
     reads the topic whole must not take longer, or it may miss one."""
+    partitions: int | None = None
+    """None where the setting `partitions` decides."""
 
     def full_name(self, prefix: str) -> str:
         """The topic's name in Kafka."""
@@ -90,6 +92,14 @@ INSIGHTS = Topic(
 )
 """The changelog of its table, which it reads whole when it starts."""
 
+SHARDS = Topic(
+    "shards",
+    "–",
+    "nothing: the group's offset of a shard's partition carries its resume token",
+    # The installation's rows are in one database, which one capture reads.
+    partitions=1,
+)
+
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
@@ -107,5 +117,6 @@ TOPICS: tuple[Topic, ...] = (
     RUNS,
     STATS,
     INSIGHTS,
+    SHARDS,
 )
 """Those that a service reads or writes today; each later service adds its own."""

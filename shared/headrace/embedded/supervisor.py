@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from headrace.embedded.errors import died
 from headrace.embedded.ports import HOST, reserve_ports
 from headrace.embedded.processes import Child, Children, Usage
+from headrace.installation import GATEWAY
 from headrace.settings import Settings
 
 READY_TIMEOUT_S = 60.0
@@ -31,12 +32,14 @@ _OPENER = build_opener(ProxyHandler({}))
 
 @dataclass(frozen=True, slots=True)
 class ServiceProcess:
-    """A process under supervision; `ops_port` serves its /healthz, /readyz and /metrics on the loopback."""
+    """A process under supervision; `ops_port` serves its /healthz, /readyz and /metrics on the loopback, `http_port`
+    what a gateway serves to others."""
 
     name: str
     pid: int
     ops_port: int
     log: Path
+    http_port: int | None = None
 
     def stats(self) -> psutil.Process:
         """psutil's view of it; raises psutil.NoSuchProcess."""
@@ -51,7 +54,7 @@ class Supervisor:
         self._settings = settings
         self._log_dir = log_dir
         self._children = Children()
-        self._started: list[tuple[Child, int]] = []
+        self._started: list[tuple[Child, ServiceProcess]] = []
         self._last_usage: list[Usage] = []
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> ServiceProcess:
@@ -62,18 +65,25 @@ class Supervisor:
         (port,) = reserve_ports(1)
         environment = {**_environment(self._settings), "HEADRACE_OPS_PORT": str(port), **(env or {})}
         child = self._children.spawn(name, argv, self._log_dir / f"{name}.log", environment)
-        self._started.append((child, int(environment["HEADRACE_OPS_PORT"])))
-        return _process(child, port)
+        http_port = int((env or {}).get("HEADRACE_HTTP_PORT", 0)) or None
+        process = ServiceProcess(name, child.pid, int(environment["HEADRACE_OPS_PORT"]), child.log, http_port)
+        self._started.append((child, process))
+        return process
 
     def start_service(self, service: str, slot: int = 0) -> ServiceProcess:
         """Starts `headrace service NAME` as process number `slot` of that service, under the name NAME-SLOT."""
         argv = [sys.executable, "-m", "headrace.cli", "service", service]
-        return self.start(f"{service}-{slot}", argv, {"HEADRACE_SLOT": str(slot)})
+        environment = {"HEADRACE_SLOT": str(slot)}
+        if service == GATEWAY:
+            # The port that is set is the first one's: two processes of this machine cannot share it.
+            port = self._settings.http_port if slot == 0 else 0
+            environment["HEADRACE_HTTP_PORT"] = str(port or reserve_ports(1)[0])
+        return self.start(f"{service}-{slot}", argv, environment)
 
     @property
     def processes(self) -> list[ServiceProcess]:
         """What was started and not stopped, living or dead."""
-        return [_process(child, port) for child, port in self._started]
+        return [process for _, process in self._started]
 
     def wait_ready(self, timeout: float = READY_TIMEOUT_S, check: Callable[[], None] = lambda: None) -> None:
         """Returns when every /readyz has answered 200; raises StackError naming the one that died or is late.
@@ -82,8 +92,8 @@ class Supervisor:
         died: the services would not become ready, or die of it, and be named in its place.
         """
         deadline = time.monotonic() + timeout
-        for child, port in self._started:
-            while not (ready := _readiness(port)).ok:
+        for child, process in self._started:
+            while not (ready := _readiness(process.ops_port)).ok:
                 check()
                 self.check()
                 if time.monotonic() > deadline:
@@ -141,10 +151,6 @@ def _environment(settings: Settings) -> dict[str, str]:
     values = settings_environment(settings)
     kept = {name: value for name, value in os.environ.items() if name not in values}
     return {**kept, **{name: value for name, value in values.items() if value is not None}}
-
-
-def _process(child: Child, port: int) -> ServiceProcess:
-    return ServiceProcess(child.name, child.pid, port, child.log)
 
 
 def _readiness(port: int) -> _Readiness:

@@ -3,7 +3,7 @@
 from headrace.engine.cancelling import Cancellation
 from headrace.engine.compilation import compile_plan
 from headrace.engine.context import AutomationContext, AutomationMetadata, get_metadata, has_errored, is_cron
-from headrace.engine.decisions import HandOver, Hold, Leave
+from headrace.engine.decisions import HandOver, Hold, Leave, Postpone
 from headrace.engine.ends import end_for_caller, end_of, no_run_for_caller
 from headrace.engine.errors import PlatformUnavailable, StepCrashed, StepError
 from headrace.engine.journal import Journal
@@ -14,6 +14,7 @@ from headrace.engine.ports import Claim, Claimed, Clock, OwnershipLost, Ports, R
 from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
 from headrace.engine.rows import (
+    Author,
     NewRow,
     QueryRefused,
     RowConflict,
@@ -39,6 +40,7 @@ from headrace.engine.web.transport import AioHttpTransport
 
 __all__ = [
     "AioHttpTransport",
+    "Author",
     "AutomationContext",
     "AutomationMetadata",
     "Cancellation",
@@ -60,6 +62,7 @@ __all__ = [
     "Plan",
     "PlatformUnavailable",
     "Ports",
+    "Postpone",
     "Publication",
     "QueryRefused",
     "RowConflict",

@@ -37,6 +37,18 @@ class Hold(NamedTuple):
         return {"what": "pause", "why": self.why}
 
 
+class Postpone(NamedTuple):
+    """The run may not start yet: `until` is its place among the starts that its automation's rate allows."""
+
+    until: datetime
+    tier: float
+    """Seconds for which the job waits in a retry tier meanwhile, or for the first part of it."""
+
+    def as_told(self) -> Next:
+        """As the run's record says it."""
+        return {"what": "rate", "why": "its automation's rate allows no earlier start", "due": self.until}
+
+
 class Retry(NamedTuple):
     """The run leaves for a retry tier, and resumes at the step that failed."""
 
@@ -102,7 +114,7 @@ class DeadLetter(NamedTuple):
         return {"what": "dead_letter", "why": self.why}
 
 
-Decision = HandOver | Hold | Retry | Park | DeadLetter
+Decision = HandOver | Hold | Postpone | Retry | Park | DeadLetter
 
 Leave = HandOver | Hold
 """Why a run may be asked to leave its worker at a next step."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from headrace.contracts.jobs import Job
 from headrace.contracts.runs import ErrorInfo, RunStatus, StepResult, StepStatus
-from headrace.engine.decisions import Decision, GaveUp, HandOver, Hold, Park, Retry
+from headrace.engine.decisions import Decision, GaveUp, HandOver, Hold, Park, Postpone, Retry
 from headrace.engine.errors import MAX_MESSAGE, StepError, StepTimeout
 from headrace.engine.plan import PlannedAwaiting, PlannedStep, PlannedStub
 from headrace.engine.run import Run
@@ -150,7 +150,7 @@ def run_status(run: Run, ending: Ending | None, decision: Decision | None) -> Ru
     if decision is not None:
         return (
             "waiting"
-            if isinstance(decision, Park | Hold)
+            if isinstance(decision, Park | Hold | Postpone)
             else ("retrying" if isinstance(decision, HandOver | Retry) else "dead_lettered")
         )
     if ending in ("timed_out", "cancelled"):

@@ -11,7 +11,7 @@ from headrace.engine import leaves
 from headrace.engine.attempts import milliseconds
 from headrace.engine.cancelling import NEVER, Cancellation
 from headrace.engine.containers import Containers
-from headrace.engine.decisions import Decision, HandOver, Leave, Park, after_giving_up
+from headrace.engine.decisions import Decision, HandOver, Leave, Park, Postpone, after_giving_up
 from headrace.engine.endings import (
     Ending,
     chain_too_long,
@@ -117,6 +117,13 @@ class Orchestrator(Containers):
         status = run_status(run, ending, decision)
         record = final_record(run, started, status, (started_at, finished_at), duration, decision)
         return Outcome(run.mask.record(record), tuple(run.publications), decision)
+
+    def postpone(self, started: Started, decision: Postpone) -> Outcome:
+        """What a run leaves behind that may not start yet."""
+        now = self._clock.now()
+        run = Run(started, self._ports, self._clock.perf())
+        status = run_status(run, None, decision)
+        return Outcome(final_record(run, started, status, (now, now), 0.0, decision), (), decision)
 
     def _decided(self, run: Run, ending: Ending | None) -> Decision | None:
         match ending:

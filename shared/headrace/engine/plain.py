@@ -31,7 +31,7 @@ def dumps(value: object) -> bytes:
     """JSON of any value; times in RFC 3339 with `Z`, a whole number beyond 64 bits as the text of its digits. Never
     fails."""
     try:
-        return orjson.dumps(value, default=_plain_leaf, option=BOUNDED_NUMBERS)
+        return orjson.dumps(value, default=plain_leaf, option=BOUNDED_NUMBERS)
     except (orjson.JSONEncodeError, RecursionError):
         return orjson.dumps(plainly(value), option=orjson.OPT_UTC_Z)
 
@@ -61,7 +61,7 @@ class _Plain:
             return self._mapping(cast(Mapping[object, object], value), depth)
         if isinstance(value, list | tuple | set | frozenset):
             return [self.copy(item, depth + 1) for item in cast(Iterable[object], value)]
-        return _plain_leaf(value)
+        return plain_leaf(value)
 
     def _mapping(self, value: Mapping[object, object], depth: int) -> dict[str, object]:
         copied: dict[str, object] = {}
@@ -90,7 +90,7 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _plain_leaf(value: object) -> object:
+def plain_leaf(value: object) -> object:
     """What orjson asks for when it meets a type it does not know."""
     if isinstance(value, Decimal):
         return str(value)

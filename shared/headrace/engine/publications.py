@@ -18,6 +18,11 @@ class Publication:
     headers: list[tuple[str, bytes]]
 
 
+def chain_of(job: Job) -> tuple[str, ...]:
+    """The automations whose runs led to what the job's run gives to the world, its own the last one."""
+    return (*job.chain, f"{job.app}/{job.automation}")
+
+
 def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, source: str = "") -> Event:
     """An event that a run publishes; without `source` it is the automation's."""
     return Event(
@@ -29,7 +34,7 @@ def own_event(job: Job, id: str, type: str, time: datetime, *, subject: str, sou
         app=job.app,
         replay=job.replay,
         traceparent="",
-        chain=(*job.chain, f"{job.app}/{job.automation}"),
+        chain=chain_of(job),
     )
 
 

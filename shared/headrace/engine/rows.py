@@ -50,12 +50,27 @@ class RowDeleted:
     deleted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Author:
+    """The run that changes a row, as the change's event will name it.
+
+    `chain`: the automations whose runs led to the change, the run's own the last one; `replay` as in its job.
+    """
+
+    run_id: str
+    chain: tuple[str, ...]
+    replay: str = ""
+
+
 OutcomeT = TypeVar("OutcomeT")
 OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
 
 
 class RowEffect(Generic[OutcomeT_co]):
-    """What a step does to one row: NewRow, RowUpdate or RowDelete, and nothing else, with what becomes of the row."""
+    """What a step does to one row: NewRow, RowUpdate or RowDelete, and nothing else, with what becomes of the row.
+
+    `author` is the run whose step it is.
+    """
 
     __slots__ = ()
 
@@ -72,6 +87,7 @@ class NewRow(RowEffect[RowCreated]):
     row_id: str
     row: Mapping[str, object]
     origin: str
+    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,7 @@ class RowUpdate(RowEffect[RowUpdated]):
     table: str
     row_id: str
     columns: Mapping[str, object]
+    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,7 @@ class RowDelete(RowEffect[RowDeleted]):
     app: str
     table: str
     row_id: str
+    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)

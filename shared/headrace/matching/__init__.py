@@ -1,7 +1,7 @@
 """An event to the automations it triggers. No I/O."""
 
 from headrace.matching.fields import wrong_defaults
-from headrace.matching.index import Definition, Index, compile_definition, refusals
+from headrace.matching.index import Definition, Index, compile_definition, dedupe_key, refusals
 from headrace.matching.matcher import (
     Match,
     MatchError,
@@ -19,6 +19,7 @@ __all__ = [
     "Match",
     "MatchError",
     "compile_definition",
+    "dedupe_key",
     "match_end",
     "match_event",
     "match_row",

@@ -47,7 +47,7 @@ def compile_definition(live: LiveAutomation) -> Definition:
 
 def refusals(document: Automation) -> Iterator[LanguageError]:
     """All mistakes for which `compile_definition` would raise one."""
-    for compiled in (_when, _key):
+    for compiled in (_when, _key, dedupe_key):
         try:
             compiled(document)
         except LanguageError as error:
@@ -64,6 +64,14 @@ def _key(document: Automation) -> Template | None:
         return None
     path, source = document.key
     return compile_template(source, roots=TRIGGER_ROOTS, path=path)
+
+
+def dedupe_key(document: Automation) -> Template | None:
+    """The template that names a delivery to a webhook, if the trigger has one; raises LanguageError."""
+    trigger = document.trigger
+    if not isinstance(trigger, WebhookTrigger) or trigger.dedupe_key is None:
+        return None
+    return compile_template(trigger.dedupe_key, roots=TRIGGER_ROOTS, path="trigger.dedupe_key")
 
 
 _Key = tuple[str, str, str]

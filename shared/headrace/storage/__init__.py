@@ -2,7 +2,9 @@
 
 from headrace.storage.app_databases import AppDatabases
 from headrace.storage.audit import Action, AuditStore, Conclusion
-from headrace.storage.automations import AutomationStore, Saved
+from headrace.storage.automations import AutomationStore, RevisionChanged, Saved
+from headrace.storage.change_stream import ChangeBatch, ChangesRefused, ChangeStream, PositionLost
+from headrace.storage.changes import NO_IMAGES, Change, Unfit
 from headrace.storage.client import Storage
 from headrace.storage.dead_letters import (
     LETTER_STATES,
@@ -14,29 +16,47 @@ from headrace.storage.dead_letters import (
 )
 from headrace.storage.groups import GroupStore
 from headrace.storage.heads import MongoRunHeads
+from headrace.storage.keys import ApiKey, KeyStore
+from headrace.storage.row_changes import RowNotMeant
+from headrace.storage.row_snapshot import RowSnapshot
 from headrace.storage.rows import MongoRowStore
 from headrace.storage.runs import Applied, RunFilter, RunStore
 from headrace.storage.suspects import SuspectStore
+from headrace.storage.table_definitions import SavedTable, TableStore
 
 __all__ = [
     "LETTER_STATES",
+    "NO_IMAGES",
     "Action",
+    "ApiKey",
     "AppDatabases",
     "Applied",
     "ArrivedLetter",
     "AuditStore",
     "AutomationStore",
+    "Change",
+    "ChangeBatch",
+    "ChangeStream",
+    "ChangesRefused",
     "Conclusion",
     "DeadLetterStore",
     "GroupStore",
+    "KeyStore",
     "Letter",
     "LetterFilter",
     "LetterState",
     "MongoRowStore",
     "MongoRunHeads",
+    "PositionLost",
+    "RevisionChanged",
+    "RowNotMeant",
+    "RowSnapshot",
     "RunFilter",
     "RunStore",
     "Saved",
+    "SavedTable",
     "Storage",
     "SuspectStore",
+    "TableStore",
+    "Unfit",
 ]

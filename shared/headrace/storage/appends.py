@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.engine.ports import Claim
-from headrace.engine.rows import NewRow, RowConflict, RowCreated, RowDelete, RowEffect, RowEntry, RowUpdate
+from headrace.engine.rows import Author, NewRow, RowConflict, RowCreated, RowDelete, RowEffect, RowEntry, RowUpdate
 from headrace.storage import row_documents as rows
 from headrace.storage.coalescing import Waiting
 from headrace.storage.driver import Document
@@ -32,9 +32,10 @@ class Append(Waiting[object]):
 class RowAppend(Append):
     """An entry that says what became of a row. Until that is known, `entry` is its beginning."""
 
-    def __init__(self, claim: Claim, number: int, entry: RowEntry[object], table: str) -> None:
+    def __init__(self, claim: Claim, number: int, entry: RowEntry[object], table: str, author: Author | None) -> None:
         super().__init__(claim, number, entry.beginning)
         self.table = table
+        self.author = author
         self._entry_of = entry.of
 
     def became(self, outcome: object) -> None:
@@ -46,7 +47,7 @@ class Creation(RowAppend):
     """An entry, and a row to create. Raises RowRefused for one that can never be stored."""
 
     def __init__(self, claim: Claim, number: int, entry: RowEntry[object], new: NewRow) -> None:
-        super().__init__(claim, number, entry, rows.collection_name(new.app, new.table))
+        super().__init__(claim, number, entry, rows.collection_name(new.app, new.table), new.author)
         self.row, size = rows.checked(new.row_id, new.row, new.origin)
         self.found = False
         """Whether this origin made the row before; the transaction then makes none."""
@@ -74,7 +75,8 @@ class Change(RowAppend):
     """An entry, and a row to update or delete. Many of one row may go together: they are done one after the other."""
 
     def __init__(self, claim: Claim, number: int, entry: RowEntry[object], effect: RowUpdate | RowDelete) -> None:
-        super().__init__(claim, number, entry, rows.collection_name(effect.app, effect.table))
+        table = rows.collection_name(effect.app, effect.table)
+        super().__init__(claim, number, entry, table, effect.author)
         self.effect = effect
         self.shared = (_key(self.table, effect.row_id),)
         if isinstance(effect, RowUpdate):

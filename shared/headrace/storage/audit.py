@@ -9,13 +9,14 @@ from pymongo import DESCENDING
 
 from headrace.storage.driver import Database, Document, plain, reaching_mongodb
 
-Conclusion = Literal["done", "interrupted"]
+Conclusion = Literal["done", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """Something that was done. `asked` is what it was done to, `how` what was chosen beside that, both as they were
-    given; `count` how many were done. `ended` is "" while it goes on, and for ever if it was killed."""
+    given; `count` how many were done, the last of them at `counted_at` where it counts on the way. `ended` is "" while
+    it goes on, and for ever if it was killed."""
 
     id: str
     action: str
@@ -24,6 +25,7 @@ class Action:
     asked: Mapping[str, object]
     how: Mapping[str, object]
     count: int = 0
+    counted_at: datetime | None = None
     ended: Conclusion | Literal[""] = ""
     ended_at: datetime | None = None
 
@@ -48,17 +50,17 @@ class AuditStore:
             "asked": dict(action.asked),
             "how": dict(action.how),
             "count": 0,
+            "counted_at": None,
             "ended": "",
             "ended_at": None,
         }
         with reaching_mongodb():
             await self._audit.insert_one(document)
 
-    async def end(self, id: str, ended: Conclusion, at: datetime, count: int | None = None) -> None:
-        """The action is over; `count` where it was not counted on the way. Raises PlatformUnavailable."""
-        counted: Document = {} if count is None else {"count": count}
+    async def end(self, id: str, ended: Conclusion, at: datetime, count: int) -> None:
+        """The action is over. Raises PlatformUnavailable."""
         with reaching_mongodb():
-            await self._audit.update_one({"_id": id}, {"$set": {"ended": ended, "ended_at": at, **counted}})
+            await self._audit.update_one({"_id": id}, {"$set": {"ended": ended, "ended_at": at, "count": count}})
 
     async def find(self, limit: int) -> list[Action]:
         """Actions, newest first; raises PlatformUnavailable."""
@@ -82,6 +84,7 @@ def _action(document: Document) -> Action:
         asked=cast("Mapping[str, object]", plain(document["asked"])),
         how=cast("Mapping[str, object]", plain(document["how"])),
         count=int(document["count"]),
+        counted_at=document.get("counted_at"),  # older actions do not tell
         ended=document["ended"],
         ended_at=document["ended_at"],
     )

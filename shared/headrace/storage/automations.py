@@ -28,6 +28,10 @@ class Saved:
     changed: bool
 
 
+class RevisionChanged(Exception):
+    """The live document is another than its changer has seen; the message says which."""
+
+
 class AutomationStore:
     """`automation_versions` (`_id` = app/name@version, never changed) and `automations` (`_id` = app/name)."""
 
@@ -39,8 +43,10 @@ class AutomationStore:
         """Makes the index that `save` finds an automation's newest version by."""
         await self._versions.create_index([("automation", 1), ("version", DESCENDING)])
 
-    async def save(self, automation: Automation, by: str) -> Saved:
+    async def save(self, automation: Automation, by: str, revision: int | None = None) -> Saved:
         """Makes `automation` the live version; the same document again changes nothing.
+
+        Where `revision` is given it must be the live one's, 0 where there is none: else raises RevisionChanged.
 
         It is enabled, unless a person has paused or disabled it: then it stays so, whoever applies.
 
@@ -55,6 +61,7 @@ class AutomationStore:
         with reaching_mongodb():
             while True:
                 found = await self._live.find_one({"_id": automation.id})
+                _refuse_other(automation.id, found, revision)
                 # What earlier versions waited for stays: their runs may still be under way.
                 awaits = sorted({*(found or {}).get("awaits", ()), *awaited_types(automation)})
                 kept = _kept(found)
@@ -139,6 +146,12 @@ class AutomationStore:
             return True
         result = await self._live.update_one({"_id": automation_id, "revision": found["revision"]}, {"$set": written})
         return result.matched_count == 1
+
+
+def _refuse_other(automation_id: str, found: Document | None, revision: int | None) -> None:
+    live = 0 if found is None else int(found["revision"])
+    if revision not in (None, live):
+        raise RevisionChanged(f"{automation_id} has revision {live} by now, not {revision}: read it, and change that")
 
 
 _KEPT_STATES: tuple[LiveState, ...] = ("paused", "disabled")

@@ -105,11 +105,14 @@ class DeadLetterStore:
                 if write_faults(error).refused:
                     raise
 
-    async def find(self, asked: LetterFilter, limit: int) -> list[Letter]:
-        """Letters, newest first; raises PlatformUnavailable."""
-        order = [("at", DESCENDING), ("_id", DESCENDING)]
+    async def find(self, asked: LetterFilter, limit: int, behind: tuple[datetime, str] | None = None) -> list[Letter]:
+        """Letters, newest first, from behind the one of this time and id on; raises PlatformUnavailable."""
+        query, order = _query(asked), [("at", DESCENDING), ("_id", DESCENDING)]
+        if behind is not None:
+            at, id = behind
+            query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": id}}]
         with reaching_mongodb():
-            found = await self._letters.find(_query(asked), _WITHOUT_BYTES).sort(order).limit(limit).to_list(None)
+            found = await self._letters.find(query, _WITHOUT_BYTES).sort(order).limit(limit).to_list(None)
         return [_letter(each) for each in found]
 
     async def count(self, asked: LetterFilter) -> int:
@@ -147,7 +150,8 @@ class DeadLetterStore:
 
         async def write(session: AsyncIOMotorClientSession) -> int:
             marked = await self._letters.update_many(asked, change, session=session)
-            await self._audit.update_one({"_id": action}, {"$inc": {"count": marked.matched_count}}, session=session)
+            counted = {"$inc": {"count": marked.matched_count}, "$set": {"counted_at": at}}
+            await self._audit.update_one({"_id": action}, counted, session=session)
             return marked.matched_count
 
         with reaching_mongodb():

@@ -3,7 +3,9 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import datetime
+from types import NoneType
+from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
 from bson import DatetimeMS, DBRef, Decimal128, Int64, ObjectId
@@ -28,6 +30,7 @@ Collection = AsyncIOMotorCollection[Document]
 Database = AsyncIOMotorDatabase[Document]
 
 DUPLICATE_KEY = 11000
+NAMESPACE_EXISTS = 48
 
 NOT_BSON = (BSONError, DocumentTooLarge, OverflowError, UnicodeEncodeError, RecursionError)
 """What encoding raises for a value that has no BSON: NUL in a name, an integer beyond 64 bits, half a surrogate pair, a
@@ -46,12 +49,26 @@ ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown, I
 NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, OutOfDiskSpace (MongoDB's error_codes.yml)."""
 
 
+class Fault(NamedTuple):
+    """A document of a bulk write that was not written: its position, the error's code and `errInfo`."""
+
+    position: int
+    code: int
+    info: object
+
+
 @dataclass(frozen=True, slots=True)
 class WriteFaults:
-    """Which documents of a bulk write were not written: positions whose id exists, and (position, code) refused."""
+    """Which documents of a bulk write were not written: positions whose id exists, and those that are refused."""
 
     duplicates: list[int]
-    refused: list[tuple[int, int]]
+    refused: list[Fault]
+
+
+def faults(error: BulkWriteError) -> list[Fault]:
+    """What `error` says of each document that was not written."""
+    found = cast(list[Document], cast(Document, error.details).get("writeErrors", []))
+    return [Fault(int(each["index"]), int(each["code"]), each.get("errInfo")) for each in found]
 
 
 def write_faults(error: BulkWriteError) -> WriteFaults:
@@ -60,15 +77,13 @@ def write_faults(error: BulkWriteError) -> WriteFaults:
     Raises `error` again when a write failed for another reason than its document, or when what was written is not yet
     on a majority: then nothing may be taken as done, or as refused for good.
     """
-    details = cast(Document, error.details)
-    errors = cast(list[Document], details.get("writeErrors", []))
-    faults = [(int(each["index"]), int(each["code"])) for each in errors]
-    passing = [code for _, code in faults if code != DUPLICATE_KEY and code not in BAD_DOCUMENT_CODES]
-    if passing or not faults or details.get("writeConcernErrors"):
+    found = faults(error)
+    passing = [each for each in found if each.code != DUPLICATE_KEY and each.code not in BAD_DOCUMENT_CODES]
+    if passing or not found or cast(Document, error.details).get("writeConcernErrors"):
         raise error
     return WriteFaults(
-        duplicates=[position for position, code in faults if code == DUPLICATE_KEY],
-        refused=[(position, code) for position, code in faults if code != DUPLICATE_KEY],
+        duplicates=[each.position for each in found if each.code == DUPLICATE_KEY],
+        refused=[each for each in found if each.code != DUPLICATE_KEY],
     )
 
 
@@ -77,10 +92,13 @@ def plain(value: Any) -> Any:
 
     Of what only other writers store, ids become text, and times off the calendar their milliseconds.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, dict):
-        return {name: plain(item) for name, item in cast(Document, value).items()}
+        # Nearly all values are plain: a call for each would be most of the time that this takes.
+        return {name: item if type(item) in _PLAIN else plain(item) for name, item in cast(Document, value).items()}
     if isinstance(value, list):
-        return [plain(item) for item in cast(list[Any], value)]
+        return [item if type(item) in _PLAIN else plain(item) for item in cast(list[Any], value)]
     if isinstance(value, DBRef):
         return plain(dict(value.as_doc()))
     if isinstance(value, Int64 | DatetimeMS):
@@ -88,6 +106,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, ObjectId):
         return str(value)
     return value.to_decimal() if isinstance(value, Decimal128) else value
+
+
+_PLAIN = frozenset((str, int, float, bool, NoneType, datetime, bytes))
+"""Types of their own kind only: the driver's subclasses are not among them."""
 
 
 @contextmanager
@@ -101,7 +123,7 @@ def reaching_mongodb() -> Generator[None]:
         _forget_connections()
         raise PlatformUnavailable("MongoDB is not ready yet (its replica set is starting)") from None
     except PyMongoError as error:
-        if _is_away(error):
+        if is_away(error):
             raise PlatformUnavailable(f"MongoDB is away ({type(error).__name__})") from None
         raise
 
@@ -126,7 +148,8 @@ def _forget_connections() -> None:
             server.pool.reset_without_pause()
 
 
-def _is_away(error: PyMongoError) -> bool:
+def is_away(error: PyMongoError) -> bool:
+    """Whether it says that MongoDB cannot be reached or cannot write now, and nothing of what was asked."""
     codes = {getattr(error, "code", None)}
     if isinstance(error, BulkWriteError):
         details = cast(Document, error.details)

@@ -34,6 +34,7 @@ class MongoRunHeads:
         """Makes the collections and the indexes by which they forget; repeatable."""
         for collection in (self._heads, self._journal):
             await collection.create_index("expires_at", expireAfterSeconds=0)
+        await self._appends.prepare()
 
     async def claim(self, claim: Claim) -> Claimed:
         """Makes `claim.owner` the run's owner if the claim stands; see the engine's port and `judge`.

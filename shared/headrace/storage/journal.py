@@ -20,8 +20,18 @@ from headrace.storage import appends
 from headrace.storage import row_documents as rows
 from headrace.storage.appends import Append, Change, RowAppend, changes, creations
 from headrace.storage.coalescing import Coalescer
-from headrace.storage.driver import BAD_DOCUMENT_CODES, DUPLICATE_KEY, Collection, Database, Document
+from headrace.storage.driver import (
+    BAD_DOCUMENT_CODES,
+    DUPLICATE_KEY,
+    NAMESPACE_EXISTS,
+    Collection,
+    Database,
+    faults,
+)
+from headrace.storage.row_authors import AuthorWriter
 from headrace.storage.row_changes import SomeEnded, TooMuch, make_changes
+from headrace.storage.row_refusals import refusal
+from headrace.storage.tables import make_table
 
 MOST_APPENDS = 500
 """In one transaction: past this its fixed cost no longer shows, and one that conflicts is done again as a whole."""
@@ -42,7 +52,6 @@ COMMIT_MS = 10_000
 """For a majority to confirm a commit. It takes milliseconds, so past this the majority is away."""
 
 INVALID_NAMESPACE = 73
-NAMESPACE_EXISTS = 48
 
 _CONFLICT = "TransientTransactionError"
 _UNKNOWN = "UnknownTransactionCommitResult"
@@ -56,11 +65,11 @@ class _Exists(Exception):
 
 
 class _Refused(Exception):
-    """MongoDB refuses one of `suspects`, a row each."""
+    """MongoDB refuses one of `suspects`, a row each, for `why`."""
 
-    def __init__(self, suspects: Sequence[Append], code: int | None) -> None:
+    def __init__(self, suspects: Sequence[Append], why: RowRefused) -> None:
         self.suspects = suspects
-        self.code = code
+        self.why = why
 
 
 class JournalWriter:
@@ -70,11 +79,16 @@ class JournalWriter:
         self._heads = heads
         self._journal = journal
         self._tables = tables
+        self._authors = AuthorWriter(tables)
         self._opening = asyncio.Lock()
         self._session: Session | None = None
         self._made: set[str] = set()
         """Collections known to exist: making one inside a transaction conflicts with whoever else does."""
         self._appends = Coalescer[Append](self._write, MOST_APPENDS, MOST_BYTES)
+
+    async def prepare(self) -> None:
+        """Makes what the authors of rows are told in; repeatable."""
+        await self._authors.prepare()
 
     async def append(self, claim: Claim, number: int, entry: bytes) -> None:
         """See the engine's port. Raises ValueError for more than ENTRY_BYTES."""
@@ -179,6 +193,7 @@ class JournalWriter:
 
     async def _insert_rows(self, group: Sequence[Append], session: Session) -> None:
         for table, made in creations(group).items():
+            await self._authors.tell(table, [(each.row["_id"], each.author) for each in made], session)
             with _refusing(made):
                 await self._tables[table].insert_many([each.row for each in made], session=session)
 
@@ -186,6 +201,7 @@ class JournalWriter:
         for table, asked in changes(group).items():
             writes, changed = await make_changes(self._tables, table, asked, session, MOST_BYTES)
             if writes:
+                await self._authors.tell(table, [(each.effect.row_id, each.author) for each in changed], session)
                 with _refusing(changed):
                     await self._tables[table].bulk_write(  # pyright: ignore[reportUnknownMemberType]
                         writes, session=session
@@ -195,7 +211,7 @@ class JournalWriter:
         """Refuses the one row, or looks for it in each half of those that it may be."""
         suspects = refused.suspects
         if len(suspects) == 1:
-            suspects[0].end(rows.refusal(refused.code))
+            suspects[0].end(refused.why)
         else:
             await self._write(suspects[: len(suspects) // 2])
         await self._write([append for append in group if not append.ended])
@@ -229,7 +245,7 @@ class JournalWriter:
             if table in self._made:
                 continue
             try:
-                await self._tables.create_collection(table, check_exists=False)
+                await make_table(self._tables, table)
             except (CollectionInvalid, InvalidName, OperationFailure) as error:
                 code = getattr(error, "code", INVALID_NAMESPACE)
                 if code == INVALID_NAMESPACE:
@@ -277,21 +293,16 @@ def _refusing(written: Sequence[Append]) -> Generator[None]:
         yield
     except BulkWriteError as error:
         _raise_if_exists(error)
-        refused = [(position, code) for position, code in _faults(error) if code in BAD_DOCUMENT_CODES]
-        if not refused:
+        first = next((fault for fault in faults(error) if fault.code in BAD_DOCUMENT_CODES), None)
+        if first is None:
             raise
-        raise _Refused([written[refused[0][0]]], refused[0][1]) from None
+        raise _Refused([written[first.position]], refusal(first.code, first.info)) from None
     except OperationFailure as error:
         if error.code not in BAD_DOCUMENT_CODES:
             raise
-        raise _Refused(written, error.code) from None
+        raise _Refused(written, refusal(error.code, (error.details or {}).get("errInfo"))) from None
 
 
 def _raise_if_exists(error: BulkWriteError) -> None:
-    if any(code == DUPLICATE_KEY for _, code in _faults(error)):
+    if any(fault.code == DUPLICATE_KEY for fault in faults(error)):
         raise _Exists from None
-
-
-def _faults(error: BulkWriteError) -> list[tuple[int, int]]:
-    details = cast(Document, error.details)
-    return [(int(each["index"]), int(each["code"])) for each in cast(list[Document], details.get("writeErrors", []))]

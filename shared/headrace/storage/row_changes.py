@@ -1,8 +1,9 @@
 """Rows updated and deleted inside a transaction: read, changed and written there, so that no change is lost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from bson import encode
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClientSession
 from pymongo import DeleteOne, ReplaceOne
@@ -14,6 +15,19 @@ from headrace.storage.driver import Database, Document
 
 Session = AsyncIOMotorClientSession
 Write = ReplaceOne[Document] | DeleteOne
+
+
+IsMeant = Callable[[Mapping[str, object]], bool]
+"""Whether a row, as its app sees it, is the one that its changer has seen."""
+
+
+def anything(row: Mapping[str, object]) -> bool:
+    """Whatever the row is, it is meant."""
+    return True
+
+
+class RowNotMeant(Exception):
+    """The row is no longer as its changer saw it."""
 
 
 class SomeEnded(Exception):
@@ -56,11 +70,16 @@ async def make_changes(
     return [write for write, _ in writes], [change for _, change in writes]
 
 
-async def change_one(database: Database, effect: RowUpdate | RowDelete, session: Session) -> RowUpdated | RowDeleted:
-    """Does one change in a transaction under way; raises RowMissing, RowRefused."""
+async def change_one(
+    database: Database, effect: RowUpdate | RowDelete, session: Session, is_meant: IsMeant
+) -> RowUpdated | RowDeleted:
+    """Does one change in a transaction under way; raises RowMissing, RowRefused, and RowNotMeant where the row that is
+    there is not the one that `is_meant` says."""
     collection = rows.collection(database, rows.collection_name(effect.app, effect.table))
     key = {"_id": effect.row_id}
     row = await collection.find_one(key, session=session)
+    if row is not None and not is_meant(rows.seen(row)):
+        raise RowNotMeant
     outcome, after = _changed(effect, row)
     if after is not None:
         await collection.replace_one(key, after, session=session)
@@ -77,7 +96,9 @@ def _make(change: Change, found: dict[str, Document]) -> Write | None:
     change.became(outcome)
     if after is not None:
         found[row_id] = after
-        return ReplaceOne({"_id": row_id}, after)
+        # MongoDB would make no change of it either, and the row's next change would have this one's author.
+        is_same = before is not None and encode(before) == encode(after)
+        return None if is_same else ReplaceOne({"_id": row_id}, after)
     found.pop(row_id, None)
     return None if before is None else DeleteOne({"_id": row_id})
 

@@ -76,11 +76,6 @@ def checked_size(document: Document) -> int:
     return size
 
 
-def refusal(code: int | None) -> RowRefused:
-    """What a caller is told of a row that MongoDB does not take."""
-    return RowRefused(f"MongoDB refuses the row (code {code})")
-
-
 def public(document: Document) -> Document:
     """A row that is to be stored as its app sees it."""
     return {name: value for name, value in document.items() if name != ORIGIN}

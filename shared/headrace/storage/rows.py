@@ -1,8 +1,9 @@
 """The apps' rows outside of a run's journal: created once per step, in bulk with their neighbours; changed; read."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from motor.motor_asyncio import AsyncIOMotorClientSession
@@ -23,14 +24,17 @@ from headrace.engine.rows import (
 from headrace.storage import row_queries
 from headrace.storage.driver import (
     BAD_DOCUMENT_CODES,
+    NAMESPACE_EXISTS,
     Collection,
     Database,
     Document,
     reaching_mongodb,
     write_faults,
 )
-from headrace.storage.row_changes import change_one
-from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, refusal, seen
+from headrace.storage.row_changes import IsMeant, anything, change_one
+from headrace.storage.row_documents import ORIGIN, checked, collection, collection_name, public, seen
+from headrace.storage.row_refusals import refusal
+from headrace.storage.tables import make_table
 
 MOST_ROWS = 1_000
 """In one write: past this a write's fixed cost no longer shows."""
@@ -62,6 +66,8 @@ class MongoRowStore:
         self._database = database
         self._waiting: dict[str, list[_Waiting]] = {}
         self._writers: dict[str, asyncio.Task[None]] = {}
+        self._made: set[str] = set()
+        """Collections known to exist."""
 
     async def create(self, app: str, table: str, row_id: str, row: Mapping[str, object], origin: str) -> RowCreated:
         """Creates a row once per `origin`; see NewRow. Cancelling the caller does not take it back.
@@ -85,17 +91,29 @@ class MongoRowStore:
             case NewRow():
                 return await self.create(effect.app, effect.table, effect.row_id, effect.row, effect.origin)
             case RowUpdate() | RowDelete():
-                return await self._change(effect)
+                return await self._change(effect, anything)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect on a row")
 
-    async def _change(self, effect: RowUpdate | RowDelete) -> object:
+    async def change(self, effect: RowEffect[OutcomeT], is_meant: IsMeant) -> OutcomeT:
+        """Does an update or a deletion, if the row as it stands is the one that is meant; raises RowNotMeant where it
+        is not, and what `apply` does."""
+        if not isinstance(effect, RowUpdate | RowDelete):
+            raise TypeError(f"{type(effect).__name__} changes no row")
+        return cast(OutcomeT, await self._change(effect, is_meant))
+
+    async def _change(self, effect: RowUpdate | RowDelete, is_meant: IsMeant) -> object:
         async def change(session: AsyncIOMotorClientSession) -> object:
-            return await change_one(self._database, effect, session)
+            return await change_one(self._database, effect, session, is_meant)
 
         with reaching_mongodb():
             async with await self._database.client.start_session() as session:
-                return await session.with_transaction(change)
+                try:
+                    return await session.with_transaction(change)
+                except OperationFailure as error:
+                    if error.code not in BAD_DOCUMENT_CODES:
+                        raise
+                    raise refusal(error.code, (error.details or {}).get("errInfo")) from None
 
     async def get(self, app: str, table: str, row_id: str) -> Document | None:
         """A row as its app sees it; raises PlatformUnavailable."""
@@ -123,12 +141,22 @@ class MongoRowStore:
         try:
             while waiting := self._waiting.get(name):
                 batch, self._waiting[name] = _split(waiting)
-                await _write(self._database[name], batch)
+                await _write(self._database[name], batch, partial(self._make, name))
         finally:
             del self._writers[name]
             # Only a writer that was cancelled or has a bug leaves any without an outcome; nobody may wait for ever.
             for left in (*batch, *self._waiting.pop(name, [])):
                 left.end(PlatformUnavailable("the writer of rows ended"))
+
+    async def _make(self, name: str) -> None:
+        if name in self._made:
+            return
+        try:
+            await make_table(self._database, name)
+        except OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:
+                raise
+        self._made.add(name)
 
 
 def _split(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
@@ -141,10 +169,13 @@ def _split(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     return waiting[: count + 1], waiting[count + 1 :]
 
 
-async def _write(collection: Collection, batch: Sequence[_Waiting]) -> None:
+async def _write(
+    collection: Collection, batch: Sequence[_Waiting], make: Callable[[], Coroutine[object, object, None]]
+) -> None:
     """Ends every waiting caller, whatever happens."""
     try:
         with reaching_mongodb():
+            await make()
             existing = await _insert(collection, batch)
             if existing:
                 await _resolve(collection, existing)
@@ -166,8 +197,8 @@ async def _insert(collection: Collection, batch: Sequence[_Waiting]) -> list[_Wa
         await collection.insert_many([waiting.document for waiting in batch], ordered=False)
     except BulkWriteError as error:
         faults = write_faults(error)
-        for position, code in faults.refused:
-            batch[position].end(refusal(code))
+        for fault in faults.refused:
+            batch[fault.position].end(refusal(fault.code, fault.info))
         return [batch[position] for position in faults.duplicates]
     except OperationFailure as error:
         if error.code not in BAD_DOCUMENT_CODES:

@@ -23,6 +23,15 @@ from headrace.storage.precedence import rounds
 NAMESPACE_EXISTS_DIFFERENTLY = 85
 """IndexOptionsConflict: the TTL index exists with another retention."""
 
+INDEX_NOT_FOUND = 27
+
+EXPIRY = "ended_runs_expire"
+"""The TTL index: only of runs that are at their end. One that sleeps for a year, or whose automation is paused for
+longer than the retention, is still to be seen, and to be cancelled."""
+
+FORMER_EXPIRY = "recorded_at_1"
+"""That of before, which took every record."""
+
 HISTORY_FIELDS = ("generation", "version", "status", "error", "started_at", "finished_at")
 MOST_HISTORY = 20
 """Generations kept of a run, the newest: whoever redrives it more often learns nothing from the first ones."""
@@ -79,13 +88,21 @@ class RunStore:
                 IndexModel([("app", 1), ("status", 1), ("started_at", DESCENDING)]),
             ]
         )
+        ended = {"status": {"$in": sorted(FINAL_STATUSES)}}
         try:
-            await self._runs.create_index("recorded_at", expireAfterSeconds=self._retention_s)
+            await self._runs.create_index(
+                "recorded_at", name=EXPIRY, expireAfterSeconds=self._retention_s, partialFilterExpression=ended
+            )
         except OperationFailure as error:
             if error.code != NAMESPACE_EXISTS_DIFFERENTLY:
                 raise
-            changed = {"keyPattern": {"recorded_at": 1}, "expireAfterSeconds": self._retention_s}
+            changed = {"name": EXPIRY, "expireAfterSeconds": self._retention_s}
             await self._database.command("collMod", "runs", index=changed)
+        try:
+            await self._runs.drop_index(FORMER_EXPIRY)
+        except OperationFailure as error:
+            if error.code != INDEX_NOT_FOUND:
+                raise
 
     async def apply(self, records: Sequence[RunRecord], recorded_at: datetime) -> Applied:
         """Writes what is newer than what is stored, by (generation, sequence), in whatever order records come.
@@ -197,7 +214,7 @@ class RunStore:
         except BulkWriteError as error:
             faults = write_faults(error)
             existing = [documents[position] for position in faults.duplicates]
-            return existing, [(documents[position][0], _refusal(code)) for position, code in faults.refused]
+            return existing, [(documents[each.position][0], _refusal(each.code)) for each in faults.refused]
         except (*NOT_BSON, OperationFailure) as error:
             if isinstance(error, OperationFailure) and error.code not in BAD_DOCUMENT_CODES:
                 raise
@@ -219,7 +236,9 @@ class RunStore:
             result = await self._runs.bulk_write(replacements, ordered=False)  # pyright: ignore[reportUnknownMemberType]
         except BulkWriteError as error:
             refused = write_faults(error).refused
-            return int(error.details["nMatched"]), [(documents[at][0], _refusal(code)) for at, code in refused]
+            return int(error.details["nMatched"]), [
+                (documents[each.position][0], _refusal(each.code)) for each in refused
+            ]
         return result.matched_count, []
 
 

@@ -54,8 +54,8 @@ class BatchProcessor:
 
     def stalled_s(self) -> float:
         """Seconds since the poll loop or the handler last made progress: liveness is progress."""
-        now = time.monotonic()
-        return max(now - self._intake.last_beat, now - self._busy_since if self._busy_since else 0.0)
+        now, busy = time.monotonic(), self._busy_since
+        return max(now - self._intake.last_beat, 0.0 if busy is None else now - max(busy, self._cycle.asked_at))
 
     def stop(self) -> None:
         """Asks `run` to finish the batch under way, commit it and leave the group. Callable from a signal handler."""

@@ -34,6 +34,10 @@ class Bounded:
             if not done.done():
                 self._calls = None
             raise
+        finally:
+            # An error that was raised knows this frame, and the future the error: in this circle a producer would live
+            # on until the collector comes, trying to initialise its transactions, and then fence its successor.
+            del call, done
 
     def close(self) -> None:
         """Ends the thread."""

@@ -2,8 +2,8 @@
 
 `2` (the version), `c` or `d` (clean or dirty), `;`, the transaction's token, `;`, and the open offsets from the
 committed one on: `r` and run lengths, or `b` and a bitset, whichever is shorter. By the token an unknown commit is
-recognised: whoever reads it back knows that exactly that transaction happened. The broker refuses more than 4,095
-characters, and NUL [design §4].
+recognised: whoever reads it back knows that exactly that transaction happened. Where there is one, `;` and the owner's
+note follow. The broker refuses more than 4,095 characters, and NUL [design §4].
 """
 
 from itertools import count
@@ -20,6 +20,9 @@ with version, token and marks (at most 50) it always fits."""
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_PARTS = (3, 4)
+"""Without and with a note."""
+
 _MORE = 32
 """In a run length, the bit of a digit that says another follows: five bits a digit."""
 
@@ -28,13 +31,14 @@ class CommitPoint(NamedTuple):
     """How far a partition is: every offset below `end` is finished but those in `open`, which ascend from `offset`.
 
     `offset` is the one to commit: the lowest open one, or `end`. `clean` says that nothing of the partition was under
-    way when its owner let go of it.
+    way when its owner let go of it. `note` is what the owner keeps beside it: text without `;`.
     """
 
     offset: int
     end: int
     open: tuple[int, ...] = ()
     clean: bool = False
+    note: str = ""
 
 
 class Tokens:
@@ -50,10 +54,11 @@ class Tokens:
 
 
 def encode(point: CommitPoint, token: str) -> str:
-    """The metadata text. Expects `point.end - point.offset` to be at most MAX_SPAN, and a token without `;`."""
+    """The metadata text. Expects `point.end - point.offset` to be at most MAX_SPAN, a token without `;`, and a note
+    only where nothing is open."""
     start = f"{VERSION}{'c' if point.clean else 'd'};{token};"
     if not point.open:
-        return start
+        return f"{start};{point.note}" if point.note else start
     runs, bits = _run_lengths(point), _bitset(point)
     return start + (f"r{runs}" if len(runs) <= len(bits) else f"b{bits}")
 
@@ -61,11 +66,11 @@ def encode(point: CommitPoint, token: str) -> str:
 def decode(text: str, offset: int) -> CommitPoint | None:
     """What the text beside a committed `offset` says; None where it was written by something else."""
     parts = text.split(";")
-    if len(parts) != 3 or parts[0] not in (f"{VERSION}c", f"{VERSION}d"):
+    if len(parts) not in _PARTS or parts[0] not in (f"{VERSION}c", f"{VERSION}d"):
         return None
     clean, packed = parts[0] == f"{VERSION}c", parts[2]
     if not packed:
-        return CommitPoint(offset, offset, (), clean)
+        return CommitPoint(offset, offset, (), clean, *parts[3:])
     if len(packed) < 2 or not set(packed[1:]) <= _VALUES.keys():
         return None
     unpack = {"r": _from_run_lengths, "b": _from_bitset}.get(packed[0])
@@ -75,7 +80,7 @@ def decode(text: str, offset: int) -> CommitPoint | None:
 def token_of(text: str | None) -> str | None:
     """The token in a metadata text; None where it was written by something else."""
     parts = (text or "").split(";")
-    return parts[1] if len(parts) == 3 and parts[0][:1] == VERSION else None
+    return parts[1] if len(parts) in _PARTS and parts[0][:1] == VERSION else None
 
 
 def _run_lengths(point: CommitPoint) -> str:

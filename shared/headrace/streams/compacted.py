@@ -53,8 +53,8 @@ class CompactedReader:
         return self._caught_up.is_set()
 
     def stalled_s(self) -> float:
-        """Seconds since it last read, or looked."""
-        return time.monotonic() - self._last_beat
+        """Seconds since it last read, or looked; endless once it has failed, which no waiting mends."""
+        return time.monotonic() - self._last_beat if self.failure is None else float("inf")
 
     def start(self) -> None:
         """Begins to read; raises StreamFailed if the topic is not there."""
@@ -119,6 +119,14 @@ class CompactedReader:
             for found in positions
             if found.offset >= 0 and self._committed.get((found.topic, found.partition)) != found.offset
         ]
-        if moved:
+        if not moved:
+            return
+        try:
             self._consumer.commit(offsets=moved, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].fatal():
+                raise
+            # Reading goes on without it, and so must this thread: who publishes waits, and it is told the next time.
+            structlog.get_logger().warning("position not committed", topic=self._topic, error=error.args[0].str())
+        else:
             self._committed.update({(found.topic, found.partition): found.offset for found in moved})

@@ -110,7 +110,8 @@ class ConcurrentProcessor:
     def stalled_s(self) -> float:
         """Seconds since the poll loop, the event loop or a commit last made progress: liveness is progress."""
         now, busy = time.monotonic(), self._busy_since
-        return max(now - self._intake.last_beat, now - self._beat, 0.0 if busy is None else now - busy)
+        busy_s = 0.0 if busy is None else now - max(busy, self._cycle.asked_at)
+        return max(now - self._intake.last_beat, now - self._beat, busy_s)
 
     def stop(self) -> None:
         """Asks `run` to let what is under way finish, commit it and leave the group. Callable from a signal handler."""

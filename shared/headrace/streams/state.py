@@ -123,7 +123,7 @@ class StateProcessor:
     def stalled_s(self) -> float:
         """Seconds since the poll loop, a state or a commit last made progress: liveness is progress."""
         now, busy = time.monotonic(), self._busy_since
-        return max(now - self._intake.last_beat, 0.0 if busy is None else now - busy)
+        return max(now - self._intake.last_beat, 0.0 if busy is None else now - max(busy, self._cycle.asked_at))
 
     def stop(self) -> None:
         """Asks `run` to finish the transaction under way and leave the group. Callable from a signal handler."""

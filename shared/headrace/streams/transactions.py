@@ -93,6 +93,9 @@ class TransactionCycle:
         self._bounded = Bounded()
         self.reached: set[Partition] = set()
         """Partitions for which an offset was committed."""
+        self.asked_at = 0.0
+        """When Kafka was last asked in vain, by the monotonic clock: who waits for it is not stalled, however long it
+        is away. To be started again would help nothing, and cost the time that this takes once it is back."""
         self._tokens = Tokens()
         self._token = ""
         self._record_error: KafkaError | None = None
@@ -253,6 +256,7 @@ class TransactionCycle:
                 found = self._intake.committed(list(points))
             except (KafkaException, TimeoutError) as error:
                 self._log.warning("committed offsets unknown", error=str(error))
+                self.asked_at = time.monotonic()
                 if self._stop.wait(BACKOFF_S[-1]):
                     return False
                 continue
@@ -286,21 +290,29 @@ class TransactionCycle:
 
     def _ready_producer(self) -> Producer | None:
         """The initialised producer; None if it was asked to stop before Kafka answered."""
+        opened: Producer | None = None
         while self._producer is None:
-            producer = self._open_producer()
+            # What Kafka does not answer goes on in the client: the same producer is asked again, however long that
+            # takes. One of each try would be as many that fence each other once Kafka is back.
+            opened = opened or self._open_producer()
             try:
-                self._bounded(partial(producer.init_transactions, INIT_TIMEOUT_S), INIT_TIMEOUT_S + PATIENCE_S)
+                self._bounded(partial(opened.init_transactions, INIT_TIMEOUT_S), INIT_TIMEOUT_S + PATIENCE_S)
             except TimeoutError:
                 self._log.error("the client did not return from init_transactions")
+                opened = None
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
                 if error.code() in _UNFIXABLE:
                     raise StreamFailed(f"Kafka refuses this service's transactions: {error}") from None
                 self._log.warning("transactions not ready", error=str(error))
+                if error.retriable():
+                    self.asked_at = time.monotonic()
+                else:
+                    opened = None
                 if self._stop.wait(BACKOFF_S[-1]):
                     return None
             else:
-                self._producer = producer
+                self._producer = opened
         return self._producer
 
     def _discard(self) -> None:

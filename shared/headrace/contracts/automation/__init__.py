@@ -49,6 +49,14 @@ from headrace.contracts.automation.triggers import (
     WebhookTrigger,
 )
 from headrace.contracts.automation.values import ConditionSource, Duration
+from headrace.contracts.automation.verification import (
+    GithubVerification,
+    HmacVerification,
+    StandardVerification,
+    StripeVerification,
+    TokenVerification,
+    Verification,
+)
 
 __all__ = [
     "RELEASE_RATE",
@@ -70,6 +78,8 @@ __all__ = [
     "Field",
     "Fields",
     "FilterStep",
+    "GithubVerification",
+    "HmacVerification",
     "LiveAutomation",
     "LiveState",
     "LoopStep",
@@ -83,11 +93,15 @@ __all__ = [
     "RowTrigger",
     "SetStep",
     "Sound",
+    "StandardVerification",
     "Step",
     "StopStep",
+    "StripeVerification",
     "TestCase",
+    "TokenVerification",
     "Trigger",
     "UseStep",
+    "Verification",
     "WaitStep",
     "WebhookTrigger",
     "awaited_types",

@@ -1,12 +1,13 @@
 """What starts an automation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from headrace.contracts.automation.schedules import check_schedule
 from headrace.contracts.automation.values import ConditionSource, Name, Part
+from headrace.contracts.automation.verification import Verification
 from headrace.contracts.validation import Said
 
 
@@ -27,12 +28,47 @@ class EventTrigger(Part):
     when: ConditionSource | None = None
 
 
+Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
+
+_WITHOUT_BODY: frozenset[Method] = frozenset({"GET", "DELETE"})
+
+
 class WebhookTrigger(Part):
-    """Fires on a request to the app's webhook `id`."""
+    """Fires on a request to the app's webhook `id`.
+
+    Automations of one app that listen to the same `id` agree in all but `when`: there is one door.
+    """
 
     type: Literal["webhook"]
     id: Name
     when: ConditionSource | None = None
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("POST",)
+    """The requests that are taken."""
+    verify: Verification | None = None
+    """How the sender proves who it is; without it, whoever knows the URL is believed."""
+    dedupe_key: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """A template that gives the delivery's id, in place of the scheme's: deliveries with the same one are one event."""
+
+    @field_validator("methods")
+    @classmethod
+    def _once(cls, methods: tuple[Method, ...]) -> tuple[Method, ...]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("a method is there twice")
+        return methods
+
+    @model_validator(mode="after")
+    def _signs_a_body(self) -> Self:
+        if self.verify is not None and self.verify.scheme != "token" and not _WITHOUT_BODY.isdisjoint(self.methods):
+            raise ValueError(
+                "a signature of a request without a body is the same for all of them: with `verify` other than a "
+                "token, `methods` are POST, PUT and PATCH"
+            )
+        return self
+
+    @property
+    def door(self) -> tuple[object, ...]:
+        """What all that listen to one webhook have the same."""
+        return self.methods, self.verify, self.dedupe_key
 
 
 def _zone(name: str) -> str:

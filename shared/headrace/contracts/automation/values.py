@@ -17,6 +17,12 @@ StepId = Annotated[
     StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"),
     Said("expected text: a letter or _, then at most 63 letters, digits, _ and -"),
 ]
+VariableName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
+    Said("expected a name: a letter or _, then at most 63 letters, digits and _"),
+]
+"""Of an app's variable or secret: a name that a template writes after a dot."""
 ConditionSource = Annotated[
     str | StrictBool | dict[str, object],
     Said('expected a condition: text such as "{{ row.total > 5 }}", true, false, or a filter object'),

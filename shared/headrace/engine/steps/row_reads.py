@@ -1,5 +1,6 @@
 """Steps that read rows of the app's tables; what they read goes into the journal with the run's next entry."""
 
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -11,7 +12,7 @@ from headrace.engine.steps.base import AwaitingStep, Inputs, Outputs, Perform, c
 from headrace.engine.steps.inputs import JsonObject, TableName, Text
 from headrace.engine.steps.row_inputs import RowId
 from headrace.engine.steps.rows import BAD_INPUT
-from headrace.language import LanguageError, RowFilter, check_column, coerce, parse_row_filter
+from headrace.language import LanguageError, check_column, coerce, parse_row_filter
 
 MOST_ROWS = 1_000
 """On a page: what a run keeps in memory and in its journal."""
@@ -107,13 +108,11 @@ class RowQueryStep(AwaitingStep):
     def bind(self, rendered: Outputs) -> Perform:
         """Validates the inputs and the filter."""
         inputs = checked(RowQueryInputs, rendered)
-        filter, sort = _parsed(inputs)
-        cursor = inputs.cursor or None
+        asked = query_of("", inputs)
 
         async def perform(run: Run) -> Outputs:
-            query = RowQuery(run.job.app, inputs.table, filter, sort, inputs.limit, cursor)
             try:
-                page = await run.ports.rows.query(query)
+                page = await run.ports.rows.query(replace(asked, app=run.job.app))
             except QueryRefused as refused:
                 raise StepError(refused.type, refused.message) from None
             rows = [dict(row) for row in page.rows]
@@ -122,7 +121,8 @@ class RowQueryStep(AwaitingStep):
         return perform
 
 
-def _parsed(inputs: RowQueryInputs) -> tuple[RowFilter | None, tuple[SortBy, ...]]:
+def query_of(app: str, inputs: RowQueryInputs) -> RowQuery:
+    """The query that `inputs` ask for; raises StepError `bad_input`."""
     try:
         for number, sort in enumerate(inputs.sort):
             check_column(sort.column, f"sort.{number}.column")
@@ -131,4 +131,5 @@ def _parsed(inputs: RowQueryInputs) -> tuple[RowFilter | None, tuple[SortBy, ...
         raise StepError("bad_input", f"inputs: {error}") from None
     if len({sort.column for sort in inputs.sort}) < len(inputs.sort):
         raise StepError("bad_input", "inputs: sort: a column is named twice")
-    return filter, tuple([SortBy(sort.column, sort.desc) for sort in inputs.sort])
+    sorts = tuple([SortBy(sort.column, sort.desc) for sort in inputs.sort])
+    return RowQuery(app, inputs.table, filter, sorts, inputs.limit, inputs.cursor or None)

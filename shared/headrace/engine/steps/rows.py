@@ -5,7 +5,9 @@ from typing import ClassVar
 
 from headrace.contracts.jobs import derived_uuid
 from headrace.engine.errors import StepError
+from headrace.engine.publications import chain_of
 from headrace.engine.rows import (
+    Author,
     NewRow,
     OutcomeT,
     RowConflict,
@@ -70,7 +72,7 @@ class RowCreate(AwaitingStep):
             def outputs(done: RowCreated) -> Outputs:
                 return {"success": True, "id": row_id, "row": dict(done.row), "created": done.created}
 
-            new = NewRow(run.job.app, inputs.table, row_id, inputs.row, run.key)
+            new = NewRow(run.job.app, inputs.table, row_id, inputs.row, run.key, _author(run))
             return await _changed(run, new, outputs)
 
         return perform
@@ -114,7 +116,8 @@ class RowUpdateStep(AwaitingStep):
             return {"success": True, "id": inputs.id, "row": dict(done.row)}
 
         async def perform(run: Run) -> Outputs:
-            return await _changed(run, RowUpdate(run.job.app, inputs.table, inputs.id, inputs.row), outputs)
+            update = RowUpdate(run.job.app, inputs.table, inputs.id, inputs.row, _author(run))
+            return await _changed(run, update, outputs)
 
         return perform
 
@@ -148,9 +151,13 @@ class RowDeleteStep(AwaitingStep):
             return {"success": True, "id": inputs.id, "deleted": done.deleted}
 
         async def perform(run: Run) -> Outputs:
-            return await _changed(run, RowDelete(run.job.app, inputs.table, inputs.id), outputs)
+            return await _changed(run, RowDelete(run.job.app, inputs.table, inputs.id, _author(run)), outputs)
 
         return perform
+
+
+def _author(run: Run) -> Author:
+    return Author(run.job.run_id, chain_of(run.job), run.job.replay)
 
 
 async def _changed(run: Run, effect: RowEffect[OutcomeT], outputs: Callable[[OutcomeT], Outputs]) -> Outputs:

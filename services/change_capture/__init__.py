@@ -1,0 +1,1 @@
+"""Reads MongoDB's changes of rows and publishes each as an event, once."""

@@ -1,0 +1,1 @@
+"""HTTP in front of an installation: what enters is in Kafka or MongoDB before it is answered."""

@@ -1,0 +1,86 @@
+"""`/api/v1/apps/{app}/runs`: what was made of events."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from headrace import cancelling
+from headrace.auditing import audited
+from headrace.contracts.runs import FINAL_STATUSES, RunStatus
+from headrace.storage import RunFilter
+from services.gateway.answers import Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.context import Context
+from services.gateway.identity import Caller, requires
+from services.gateway.problems import Problem, not_found
+
+
+class Why(BaseModel):
+    """A reason, for whoever looks at it later."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the partner is down"}]})
+
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def router(context: Context) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/api/v1/apps/{app}/runs", tags=["runs"])
+    storage = context.storage
+    viewer, operator = requires(context.keys, "viewer"), requires(context.keys, "operator")
+
+    async def find(app: str, id: str) -> Mapping[str, Any]:
+        run = await storage.runs.get(id)
+        # Another app's is none.
+        if run is None or run["app"] != app:
+            raise not_found(
+                f"no run {id[:64]!r} in app {app[:64]!r}: one that is queued or under way has no record yet"
+            )
+        return run
+
+    @routes.get("")
+    async def list_runs(
+        app: str,
+        _: Annotated[Caller, Depends(viewer)],
+        automation: Annotated[str | None, Query(description="The automation's name")] = None,
+        status: RunStatus | None = None,
+        since: AwareDatetime | None = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Runs without their steps, newest first. A page holds a few more than `limit` where runs began together."""
+        before = None if cursor is None else read_cursor(cursor)[0]
+        asked = RunFilter(app, automation, status, since=since, before=before, limit=limit)
+        found = await storage.runs.find(asked)
+        next_cursor = cursor_of(found[-1]["started_at"]) if len(found) >= limit else None
+        return answer({"runs": [_shown(each) for each in found], "next": next_cursor})
+
+    @routes.get("/{id}")
+    async def show(app: str, id: str, _: Annotated[Caller, Depends(viewer)]) -> Response:
+        """A run with every step's inputs, outputs and timing."""
+        return answer(_shown(await find(app, id)))
+
+    @routes.get("/{id}/steps")
+    async def steps(app: str, id: str, _: Annotated[Caller, Depends(viewer)]) -> Response:
+        """The steps alone."""
+        return answer({"steps": (await find(app, id))["steps"]})
+
+    @routes.post("/{id}/cancel", status_code=HTTPStatus.ACCEPTED)
+    async def cancel(app: str, id: str, why: Why, caller: Annotated[Caller, Depends(operator)]) -> Response:
+        """Asks for the run's end; its record tells when it has come, and whether the step at work had its effect."""
+        run = await find(app, id)
+        if run["status"] in FINAL_STATUSES:
+            raise Problem(HTTPStatus.CONFLICT, "ended", f"run {run['_id']} has ended: {run['status']}")
+        asked, how = {"runs": [run["_id"]]}, {"reason": why.reason}
+        async with audited(storage, "cancel", caller.by, asked, how) as done:
+            done.count = await cancelling.cancel_runs(context.settings, [run], caller.by, why.reason)
+        return answer({"run_id": run["_id"]}, HTTPStatus.ACCEPTED)
+
+    return routes
+
+
+def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {"run_id": run["_id"], **{name: value for name, value in run.items() if name != "_id"}}

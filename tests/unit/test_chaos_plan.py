@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.chaos.loads import LOADS, clocks, usable
 from headrace.chaos.loads.base import APP, LoadEvent, events_of
+from headrace.chaos.loads.waiting import may_time_out
 from headrace.chaos.orders import PAUSED, RECALLED, make_orders
 from headrace.chaos.plan import (
     DUPLICATE_EVERY,
@@ -142,6 +143,13 @@ def test_a_load_that_the_document_model_refuses_is_named_with_its_reason(monkeyp
     names, refused = usable(["pure", "odd"])
     assert names == ["pure"]
     assert "app" in refused["odd"]
+
+
+def test_a_run_that_is_told_late_may_have_timed_out_and_then_made_no_row() -> None:
+    told = next(run for run in LOADS["waits"].expected(LoadEvent("waits", 0, 0.0, None, "c", 0.5, 9)))
+    eased = may_time_out(told)
+    assert (told.statuses, eased.statuses) == ({"success"}, {"success", "error"})
+    assert (eased.rows, eased.late_rows) == ((), told.rows)
 
 
 def test_events_know_how_many_they_are() -> None:

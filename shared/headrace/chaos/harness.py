@@ -18,6 +18,7 @@ from headrace.chaos.judge import judge
 from headrace.chaos.live import make_live
 from headrace.chaos.loads import LOADS, clocks
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
+from headrace.chaos.loads.waiting import may_time_out
 from headrace.chaos.loads.step_package import EXIT_CODE, install
 from headrace.chaos.observations import CountsSeen, FaultSeen, GaveUpSeen, Observations, ProcessSeen
 from headrace.chaos.operators import Operators, Wish
@@ -82,6 +83,7 @@ class Run:
         self.gave_up: list[GaveUpSeen] = []
         self.unconfirmed: frozenset[str] = frozenset()
         self.records = 0
+        self.late: frozenset[str] = frozenset()
         self.counts: tuple[CountsSeen, ...] = ()
         self._deadly = any(LOADS[load.name].deadly for load in plan.loads)
 
@@ -122,7 +124,7 @@ class Run:
                 publishing.go_on()
             self.administrators.load_is_over()
             self.unconfirmed = await asyncio.to_thread(publishing.unconfirmed)
-            self.records = publishing.records
+            self.records, self.late = publishing.records, publishing.late
             quiet = await self.quiet.wait(deadline_s, self._check(tasks))
             # While it is watched: what counts may have to be started again.
             within_s = min(COUNTED_WITHIN_S, deadline_s) if quiet else 0.0
@@ -195,7 +197,11 @@ class Run:
 
     def expected(self) -> tuple[ExpectedRun, ...]:
         """What must have come of the events, and of the clock's times until it was withdrawn."""
-        runs = [run for event in self.events for run in LOADS[event.load].expected(event)]
+        runs = [
+            may_time_out(run) if event.id in self.late else run
+            for event in self.events
+            for run in LOADS[event.load].expected(event)
+        ]
         for clock in self.administrators.clocks:
             runs += [clocks.run_of(time) for time in clocks.times(clock.since, clock.until)]
         return tuple(runs)

@@ -1,6 +1,7 @@
 """A load's events to Kafka, at their times."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
@@ -10,9 +11,14 @@ from headrace.embedded import StackError
 from headrace.publisher import DELIVERY_TIMEOUT_MS, Published, Publisher, PublishError
 from headrace.settings import Settings
 
+LATE_S = 5.0
+"""An event that follows another is confirmed within milliseconds; after so long there was an outage, and the matcher,
+which comes back from it too, has half of the wait left."""
+
 
 class Publishing:
-    """Publishes events; afterwards `unconfirmed` says of which nobody knows whether Kafka has them."""
+    """Publishes events; afterwards `unconfirmed` says of which nobody knows whether Kafka has them, and `late` what was
+    followed too late."""
 
     def __init__(self, settings: Settings, hush: tuple[float, float] | None = None) -> None:
         """`hush` is from when to when nothing is published: what would be then comes so much later, and not before
@@ -25,6 +31,7 @@ class Publishing:
         self._publisher = Publisher(APP, bootstrap_servers=servers, source=SOURCE, prefix=settings.prefix, kafka=silent)
         self._sent: dict[str, list[Future[Published]]] = {}
         self._followed: dict[str, Future[Published]] = {}
+        self._late: set[str] = set()
 
     async def run(self, events: Sequence[LoadEvent]) -> None:
         """Publishes all of `events`, each at its time after now, those with a second time once more, and then what
@@ -67,6 +74,12 @@ class Publishing:
         return frozenset(id for id, sent in self._sent.items() if not any(_arrived(each) for each in sent))
 
     @property
+    def late(self) -> frozenset[str]:
+        """Ids of events whose follower Kafka had only LATE_S after it was published: whoever waits for that may have
+        given up before."""
+        return frozenset(self._late)
+
+    @property
     def records(self) -> int:
         """How many records were sent, duplicates included."""
         return sum(len(sent) for sent in self._sent.values()) + len(self._followed)
@@ -87,7 +100,10 @@ class Publishing:
     def _follow(self, event: LoadEvent, follow_up: FollowUp) -> None:
         # Under the same key: it must not overtake the event that it follows.
         id, data = f"{event.id}-followed", {"origin": event.id}
-        self._followed[id] = self._publisher.submit_event(follow_up.type, data, key=event.customer, id=id)
+        sent = self._publisher.submit_event(follow_up.type, data, key=event.customer, id=id)
+        self._followed[id] = sent
+        by = time.monotonic() + LATE_S
+        sent.add_done_callback(lambda _: self._late.add(event.id) if time.monotonic() > by else None)
 
 
 def _arrived(sent: "Future[Published]") -> bool:

@@ -18,8 +18,8 @@ from headrace.chaos.judge import judge
 from headrace.chaos.live import make_live
 from headrace.chaos.loads import LOADS, clocks
 from headrace.chaos.loads.base import Answer, ExpectedRun, events_of
-from headrace.chaos.loads.waiting import may_time_out
 from headrace.chaos.loads.step_package import EXIT_CODE, install
+from headrace.chaos.loads.waiting import may_time_out
 from headrace.chaos.observations import CountsSeen, FaultSeen, GaveUpSeen, Observations, ProcessSeen
 from headrace.chaos.operators import Operators, Wish
 from headrace.chaos.plan import Plan, Target

@@ -5,8 +5,9 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -24,6 +25,9 @@ from headrace.streams.records import Record, read_message
 
 TIMEOUT_S = 15.0
 """Of one request; a broker that is up answers in milliseconds."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def make_topics(kafka: Mapping[str, str], specs: Sequence[TopicSpec]) -> list[st
         ]
         for name, made in admin.create_topics(new).items():
             try:
-                made.result(TIMEOUT_S)
+                _answer(made)
             except KafkaException as error:
                 raise StreamFailed(f"topic {name} could not be made: {error.args[0]}") from None
     check_topics(kafka, specs, wait_for=frozenset(spec.name for spec in missing))
@@ -69,7 +73,7 @@ def check_topics(kafka: Mapping[str, str], specs: Sequence[TopicSpec], wait_for:
         partitions = len(found[spec.name].partitions)
         if partitions != spec.partitions:
             wrong.append(f"{spec.name} has {partitions} partitions, expected {spec.partitions}")
-        actual = configs[spec.name].result(TIMEOUT_S)
+        actual = _answer(configs[spec.name])
         wrong += [
             f"{spec.name} has {name}={actual[name].value}, expected {value}"
             for name, value in spec.config.items()
@@ -90,11 +94,10 @@ def reset_group(kafka: Mapping[str, str], group: str, partitions: Sequence[tuple
     try:
         ends = admin.list_offsets({TopicPartition(*partition): spec for partition in partitions})
         offsets = [
-            TopicPartition(partition.topic, partition.partition, end.result(TIMEOUT_S).offset)
-            for partition, end in ends.items()
+            TopicPartition(partition.topic, partition.partition, _answer(end).offset) for partition, end in ends.items()
         ]
         changed = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])
-        changed[group].result(TIMEOUT_S)
+        _answer(changed[group])
     except KafkaException as error:
         raise StreamFailed(
             f"offsets of {group} could not be set (are its services stopped?): {error.args[0]}"
@@ -117,7 +120,7 @@ def member_client_ids(kafka: Mapping[str, str], group: str) -> list[str]:
     admin = AdminClient(dict(kafka))  # must live until the answer is there
     described = admin.describe_consumer_groups([group])
     try:
-        return [str(member.client_id) for member in described[group].result(TIMEOUT_S).members]
+        return [str(member.client_id) for member in _answer(described[group]).members]
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
@@ -191,3 +194,12 @@ def read_one(kafka: Mapping[str, str], topic: str, partition: int, offset: int) 
         raise StreamFailed(f"reading {topic}/{partition}/{offset} failed: {error.args[0]}") from None
     finally:
         consumer.close()
+
+
+def _answer(asked: "Future[_T]") -> _T:
+    """What Kafka answers; raises KafkaException, also where it does not answer within TIMEOUT_S."""
+    try:
+        return asked.result(TIMEOUT_S)
+    except TimeoutError:
+        silent = KafkaError(KafkaError._TIMED_OUT, f"no answer within {TIMEOUT_S:g} s")  # pyright: ignore[reportPrivateUsage]
+        raise KafkaException(silent) from None

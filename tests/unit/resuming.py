@@ -15,6 +15,7 @@ from typing import Any, ClassVar, cast
 
 import orjson
 
+from headrace.contracts import limits
 from headrace.contracts.cloudevents import Location
 from headrace.contracts.jobs import Job, next_segment, read_job, redriven
 from headrace.contracts.resumptions import Answer, EventName
@@ -365,13 +366,14 @@ async def execute(
     leaving: Callable[[], Leave | None] = lambda: None,
     answer: Answer | None = None,
     cancellation: Cancellation = NEVER,
+    max_iterations: int = limits.MAX_ITERATIONS,
 ) -> Outcome:
     """One worker's execution of one job, under a claim of its own."""
     world.claims += 1
     where = Location("jobs", 0, 9 + job.segment)
     claim = Claim(job.run_id, Location("e", 0, 0), where, job.generation, job.segment, f"worker-{world.claims}")
     claimed = await world.claim(claim)
-    ports = Ports(rows=cast(Any, world), http=world, clock=LoopClock())
+    ports = Ports(rows=cast(Any, world), http=world, clock=LoopClock(), max_iterations=max_iterations)
     # Each segment has a `now` of its own.
     started = Started(job, where, AT + timedelta(seconds=10 * job.generation + job.segment), answer)
     journal = Journal(cast(Any, world), claim, claimed.journal, restart=job.restart, unsent=job.unsent)

@@ -379,6 +379,17 @@ async def test_a_loop_that_is_tried_again_does_again_what_failed_in_it_and_nothi
     assert again.record["steps"][0].get("outputs", {})["iterations"] == 3  # pyright: ignore
 
 
+@pytest.mark.parametrize(("began", "resumed"), [(3, 2), (2, 3)])
+async def test_a_resumed_loop_has_the_limit_to_its_items_with_which_it_began(began: int, resumed: int) -> None:
+    plan = plan_of([{"loop": {"over": "{{ [1, 2, 3] }}"}, "steps": [http("ask")]}])
+    world = World([Cut(4)])
+    with pytest.raises(PlatformUnavailable):
+        await execute(world, plan, max_iterations=began)
+    outcome = await execute(world, plan, max_iterations=resumed)
+    assert outcome.record["steps"][0]["status"] == ("success" if began == 3 else "max_iterations")
+    assert len(set(world.sent())) == began
+
+
 def at_every_call(found: list[dict[str, Any]], **world: Any) -> Iterator[tuple[World, Course]]:
     """The run cut off at each of its calls, before and after, by a kill and by a failure."""
     plan = plan_of(found)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import cast
 
 from headrace.contracts.runs import StepResult
 from headrace.engine.endings import (
@@ -62,13 +63,16 @@ class Containers(ABC):
     async def execute_loop_step(
         self, run: Run, step: PlannedLoop, result: StepResult, began: float, noted: Noted | None = None
     ) -> Ending | None:
-        """Does the steps for each item, in order or several at a time, until the end or what ends the loop."""
+        """Does the steps for each item, in order or several at a time, until the end or what ends the loop.
+
+        A loop that is resumed has the items, and the limit to their number, with which it began.
+        """
         if noted is not None:
-            over = noted.decision
+            over, allowed = cast("tuple[object, int]", noted.decision)
         else:
-            over = step.over.render(run.scope)
+            over, allowed = step.over.render(run.scope), run.ports.max_iterations
             if run.journal is not None:
-                run.journal.note_decision(run.key, over)
+                run.journal.note_decision(run.key, (over, allowed))
         result["children"] = []
         result["inputs"] = run.mask.value({"over": over})
         items = items_of(over, step.option)
@@ -77,7 +81,6 @@ class Containers(ABC):
             result["status"] = "no_iterations"
             finished(run, step, result, {"success": True, **done.outputs()})
             return None
-        allowed = run.ports.max_iterations
         most = allowed if step.most is None else min(step.most, allowed)
         work = self._one_by_one if step.concurrency == 1 else self._several_at_once
         try:

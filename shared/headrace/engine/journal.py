@@ -27,8 +27,8 @@ class Noted:
     """What the journal says of a step. `result` None: its call had been announced, and nothing more is known of it, or,
     if `is_withdrawn`, that it had done nothing and was to be made again.
 
-    `decision` is what a step with steps inside decided (the way of a branch, the items of a loop), if `is_decided`.
-    `publications` are those not emitted yet.
+    `decision` is what a step with steps inside decided (the way of a branch; the items of a loop and the limit to their
+    number), if `is_decided`. `publications` are those not emitted yet.
     """
 
     result: StepResult | None = None

@@ -8,11 +8,15 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from confluent_kafka import Producer
 
 from headrace.chaos.loads.base import Answer
 from headrace.chaos.proxy import Proxy
+from headrace.chaos.reading import read_timers
 from headrace.chaos.server import Recorder
+from headrace.contracts.topics import TIMERS
 from headrace.embedded.ports import HOST
+from headrace.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -112,6 +116,15 @@ def post(recorder: Recorder, path: str, key: str, body: object) -> int:
             return int(answer.status)
     except HTTPError as error:
         return error.code
+
+
+def test_a_timer_is_pending_whatever_another_partition_says_of_its_run(topics: Settings) -> None:
+    topic = TIMERS.full_name(topics.prefix)
+    producer = Producer({**topics.kafka})
+    for partition, value in ((0, b'{"due": "at noon"}'), (1, b'{"due": "held"}'), (1, None)):
+        producer.produce(topic, value, b"run", partition)
+    producer.flush()
+    assert [(timer.id, timer.due, timer.place.partition) for timer in read_timers(topics)] == [("run", "at noon", 0)]
 
 
 def test_every_call_is_remembered_with_its_key_run_and_times(recorder: Recorder) -> None:

@@ -68,3 +68,17 @@ def test_a_service_whose_offsets_are_gone_stops_and_names_two_commands_of_which_
     start_services(topics, ("trigger_matcher",))
     publish(installation, 2)
     assert {run["collected"] for run in installation.runs(APP)} == seen
+
+
+def test_the_offsets_of_a_group_whose_services_run_are_not_set(
+    topics: Settings, start_services: Callable[[Settings, Sequence[str]], Supervisor]
+) -> None:
+    installation = Installation(topics, start_services(topics, ("trigger_matcher", "orchestrator", "recorder")))
+    installation.apply(ORDERS)
+    publish(installation, 0)
+    assert len(installation.runs(APP)) == 1
+    group = group_name(topics, "recorder")
+    refused = installation.headrace("groups", "reset", group, "--to-earliest")
+    assert refused.returncode == 1, refused.stdout
+    assert "are its services stopped?" in refused.stderr
+    assert "Traceback" not in refused.stderr

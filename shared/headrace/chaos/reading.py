@@ -55,10 +55,13 @@ def read_dead_letters(settings: Settings) -> list[DeadLetterSeen]:
 
 
 def read_timers(settings: Settings) -> list[TimerSeen]:
-    """The timers that are pending: the newest record of each id, where that is no tombstone."""
-    newest: dict[bytes, TimerSeen | None] = {}
-    for key, timer in _read(settings, TIMERS.full_name(settings.prefix), _timer):
-        newest[key] = timer
+    """The timers that are pending: the newest record of each id in each partition, where that is no tombstone.
+
+    A run that was held and then sleeps has a tombstone in the partition of its job, and its timer in that of its id.
+    """
+    newest: dict[tuple[int, bytes], TimerSeen | None] = {}
+    for partition, key, timer in _read(settings, TIMERS.full_name(settings.prefix), _timer):
+        newest[partition, key] = timer
     return [timer for timer in newest.values() if timer is not None]
 
 
@@ -186,11 +189,11 @@ def _run(message: Message) -> RunSeen | None:
     )
 
 
-def _timer(message: Message) -> tuple[bytes, TimerSeen | None]:
+def _timer(message: Message) -> tuple[int, bytes, TimerSeen | None]:
     id, value = message.key() or b"", message.value()
     timer = None if value is None else _object(value) or {}
-    told = None if timer is None else TimerSeen(_place(message), id.decode(), str(timer.get("due")))
-    return id, told
+    place = _place(message)
+    return place.partition, id, None if timer is None else TimerSeen(place, id.decode(), str(timer.get("due")))
 
 
 def _tick(message: Message) -> TickSeen | None:

@@ -97,11 +97,16 @@ def reset_group(kafka: Mapping[str, str], group: str, partitions: Sequence[tuple
             TopicPartition(partition.topic, partition.partition, _answer(end).offset) for partition, end in ends.items()
         ]
         changed = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])
-        _answer(changed[group])
+        # Kafka may refuse single partitions of a request that it answers, all of them where the group has members.
+        refused = [f"{each.topic}/{each.partition}: {each.error}" for each in _partitions(_answer(changed[group]))]
     except KafkaException as error:
-        raise StreamFailed(
-            f"offsets of {group} could not be set (are its services stopped?): {error.args[0]}"
-        ) from None
+        refused = [str(error.args[0])]
+    if refused:
+        raise StreamFailed(f"offsets of {group} could not be set (are its services stopped?): {'; '.join(refused)}")
+
+
+def _partitions(answered: ConsumerGroupTopicPartitions) -> list[TopicPartition]:
+    return [each for each in answered.topic_partitions or () if each.error is not None]
 
 
 def committed_offsets(kafka: Mapping[str, str], group: str, topic: str) -> dict[int, int]:

@@ -33,6 +33,7 @@ from headrace.language import TemplateError
 from headrace.storage import RowNotMeant
 from headrace.typed_rows import from_json
 from services.gateway import bodies
+from services.gateway.answers import answer
 from services.gateway.context import Context
 from services.gateway.identity import Caller, requires
 from services.gateway.paths import ANY, changed, checked_name, etag_of, wanted
@@ -72,10 +73,10 @@ def router(context: Context) -> APIRouter:
         found = await store.get(checked_name("app", app), checked_name("table", table), row_id_of(id))
         if found is None:
             raise _no_row(table)
-        answer = _answer(found, HTTPStatus.OK)
-        if answer.headers["etag"] in wanted(request, "if-none-match"):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["etag"]})
-        return answer
+        shown = _answer(found, HTTPStatus.OK)
+        if shown.headers["etag"] in wanted(request, "if-none-match"):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": shown.headers["etag"]})
+        return shown
 
     async def change(
         request: Request, app: str, table: str, id: str, _: Annotated[Caller, Depends(operator)]
@@ -203,7 +204,7 @@ async def _page(context: Context, app: str, table: str, asked: object) -> Respon
         raise _unfit(error.type, FieldError(field, error.message)) from None
     except TemplateError as error:
         raise _unfit("bad_query", FieldError("filter", error.message)) from None
-    return Response(dumps({"rows": [*found.rows], "cursor": found.cursor}), media_type=bodies.JSON)
+    return answer({"rows": [*found.rows], "cursor": found.cursor})
 
 
 def _is_meant(request: Request) -> Callable[[Mapping[str, object]], bool]:
@@ -212,8 +213,9 @@ def _is_meant(request: Request) -> Callable[[Mapping[str, object]], bool]:
 
 
 def _answer(row: Mapping[str, object], status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
-    content = dumps(row)
-    return Response(content, status, {"ETag": etag_of(content), **(headers or {})}, bodies.JSON)
+    made = answer(row, status, headers)
+    made.headers["ETag"] = etag_of(bytes(made.body))
+    return made
 
 
 def _no_row(table: str) -> Problem:

@@ -16,9 +16,10 @@ from headrace.typed_rows import from_text
 from services.gateway import bodies
 from services.gateway.answers import answer
 from services.gateway.context import Context
+from services.gateway.idempotency import origin_of
 from services.gateway.identity import Caller, requires
 from services.gateway.problems import FieldError, Problem, bad_request
-from services.gateway.rows import check, definition_of, origin_of, read_row, row_id_of
+from services.gateway.rows import check, definition_of, read_row, row_id_of
 
 CSV, NDJSON = "text/csv", "application/x-ndjson"
 

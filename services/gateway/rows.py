@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 from urllib.parse import quote
-from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
@@ -35,12 +34,10 @@ from headrace.typed_rows import from_json
 from services.gateway import bodies
 from services.gateway.answers import answer
 from services.gateway.context import Context
+from services.gateway.idempotency import origin_of
 from services.gateway.identity import Caller, requires
 from services.gateway.paths import ANY, changed, checked_name, etag_of, wanted
-from services.gateway.problems import FieldError, Problem, bad_request, not_found
-
-KEY_LENGTH = 255
-"""Characters of an Idempotency-Key, as most APIs that know it have it."""
+from services.gateway.problems import FieldError, Problem, not_found
 
 _ID: TypeAdapter[str] = TypeAdapter(RowId)
 
@@ -165,16 +162,6 @@ def check(row: dict[str, object]) -> None:
     except StepError as error:
         where, _, told = error.message.removeprefix("inputs: row").removeprefix(".").partition(": ")
         raise _unfit("bad_row", FieldError(where or "(whole)", told)) from None
-
-
-def origin_of(request: Request, caller: Caller, table: str) -> str:
-    """What makes a request to create something one that is done once."""
-    key = request.headers.get("idempotency-key", "")
-    if len(key) > KEY_LENGTH:
-        told = f"it has {len(key)} characters; {KEY_LENGTH} are accepted"
-        raise bad_request("bad_header", told, FieldError("header.idempotency-key", told))
-    # Of each caller its own: nobody meets another's rows by guessing.
-    return f"api/{caller.id}/{table}/{key or uuid4().hex}"
 
 
 def refused(error: RowRefused) -> Problem:

@@ -1,6 +1,7 @@
 """What the read API answers with: JSON of any stored value, and places to go on from."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -20,7 +21,7 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="Items of a page")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=1024)]
 
 
-def answer(value: object, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
+def answer(value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """JSON, as the command line prints it."""
     return Response(dumps(value), status, headers, JSON)
 

@@ -19,14 +19,12 @@ from services.gateway import bodies
 from services.gateway.answers import answer
 from services.gateway.context import Context
 from services.gateway.identity import Caller, requires
+from services.gateway.paths import changed, revision_meant, revision_tag, wanted
 from services.gateway.problems import FieldError, Problem, bad_request, not_found
 
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 
-IfMatch = Annotated[str | None, Header(description='The ETag of what is changed; `"0"`: nothing is there yet')]
-
-
-IfNoneMatch = Annotated[str | None, Header(description="The ETag of what is there already")]
+_IfMatch = Annotated[str | None, Header(description='The ETag of what is changed; `"0"`: nothing is there yet')]
 
 
 class Switching(BaseModel):
@@ -57,36 +55,31 @@ def router(context: Context) -> APIRouter:
         return answer({"automation": automation.id})
 
     @routes.get("/{name}")
-    async def show(
-        app: str,
-        name: str,
-        _: Annotated[Caller, Depends(viewer)],
-        if_none_match: Annotated[str | None, Header()] = None,
-    ) -> Response:
+    async def show(request: Request, app: str, name: str, _: Annotated[Caller, Depends(viewer)]) -> Response:
         """The live document and its state. The ETag is its revision."""
         live = await storage.automations.live(f"{app}/{name}")
         if live is None:
             raise not_found(f"no automation {app[:64]}/{name[:64]}")
-        headers = {"ETag": _etag(live), "Cache-Control": "private, no-cache"}
-        if if_none_match == headers["ETag"]:
+        headers = {"ETag": revision_tag(live.revision), "Cache-Control": "private, no-cache"}
+        if headers["ETag"] in wanted(request, "if-none-match"):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return answer(live.model_dump(mode="json", by_alias=True, exclude_defaults=True), headers=headers)
 
     @routes.put("/{name}", openapi_extra=_DOCUMENT)
     async def apply(
-        app: str, name: str, request: Request, caller: Annotated[Caller, Depends(editor)], if_match: IfMatch = None
+        app: str, name: str, request: Request, caller: Annotated[Caller, Depends(editor)], _: _IfMatch = None
     ) -> Response:
         """Saves a document as a new version and makes it live; answered when every matcher, orchestrator and scheduler
         has it. The same document again changes nothing."""
-        automation, revision = await _read(request, app, name), _revision(if_match)
+        automation, revision = await _read(request, app, name), revision_meant(request)
         try:
             (saved,) = await applying.apply(settings, storage, [automation], caller.by, revision=revision)
         except RevisionChanged as error:
-            raise Problem(HTTPStatus.PRECONDITION_FAILED, "revision", str(error)) from None
+            raise changed(str(error)) from None
         except DocumentError as error:
             raise _wrong(error) from None
         change = "new" if saved.changed else "unchanged"
-        return answer({**_facts(saved.live), "change": change}, headers={"ETag": _etag(saved.live)})
+        return answer({**_facts(saved.live), "change": change}, headers={"ETag": revision_tag(saved.live.revision)})
 
     def add_switch(which: Switch) -> None:
         async def change(
@@ -104,7 +97,7 @@ def router(context: Context) -> APIRouter:
                 )
             except NotSwitched as error:
                 raise Problem(HTTPStatus.CONFLICT, "state", str(error)) from None
-            return answer(_facts(live), headers={"ETag": _etag(live)})
+            return answer(_facts(live), headers={"ETag": revision_tag(live.revision)})
 
         summary = f"{which.capitalize()} the automation; answered when every process knows."
         routes.add_api_route(f"/{{name}}/{which}", change, methods=["POST"], name=which, description=summary)
@@ -156,21 +149,6 @@ def _wrong(error: DocumentError) -> Problem:
     errors = [FieldError(each.path or "(whole)", each.message) for each in error.mistakes]
     told = "; ".join(f"{each.field}: {each.message}" for each in errors[:5])
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_document", told, errors=errors)
-
-
-def _etag(live: LiveAutomation) -> str:
-    return f'"{live.revision}"'
-
-
-def _revision(if_match: str | None) -> int | None:
-    """The revision that must be live; None: any. Raises Problem."""
-    if if_match is None or if_match == "*":
-        return None
-    text = if_match.strip('"')
-    if not (text.isascii() and text.isdigit() and len(text) < 12):
-        told = "expected an ETag of this automation"
-        raise bad_request("bad_header", f"If-Match: {told}", FieldError("header.if-match", told))
-    return int(text)
 
 
 def _facts(live: LiveAutomation) -> dict[str, object]:

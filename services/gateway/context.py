@@ -9,6 +9,7 @@ from headrace.storage import Storage
 from services.gateway.identity import KnownKeys
 from services.gateway.listeners import Listeners
 from services.gateway.producing import Confirming
+from services.gateway.replies import Replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,4 @@ class Context:
     producer: Confirming
     keys: KnownKeys
     listeners: Listeners
+    replies: Replies

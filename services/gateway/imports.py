@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
@@ -12,14 +11,15 @@ from starlette.responses import Response
 
 from headrace.contracts.jobs import derived_uuid
 from headrace.contracts.tables import Table
-from headrace.engine.plain import dumps
 from headrace.engine.rows import NewRow, RowCreated, RowRefused
 from headrace.typed_rows import from_text
 from services.gateway import bodies
+from services.gateway.answers import answer
 from services.gateway.context import Context
+from services.gateway.idempotency import origin_of
 from services.gateway.identity import Caller, requires
 from services.gateway.problems import FieldError, Problem, bad_request
-from services.gateway.rows import check, definition_of, origin_of, read_row, row_id_of
+from services.gateway.rows import check, definition_of, read_row, row_id_of
 
 CSV, NDJSON = "text/csv", "application/x-ndjson"
 
@@ -61,13 +61,13 @@ def router(context: Context) -> APIRouter:
             if isinstance(outcome, str)
         ]
         created = sum(isinstance(each, RowCreated) and each.created for each in outcomes)
-        answer = {
+        told = {
             "created": created,
             "known": len(lines) - created - len(refused),
             "refused": len(refused),
             "errors": refused[:MOST_TOLD],
         }
-        return Response(dumps(answer), HTTPStatus.OK, media_type=bodies.JSON)
+        return answer(told)
 
     routes.add_api_route("/import", import_rows, methods=["POST"], openapi_extra=_OPENAPI)
     return routes

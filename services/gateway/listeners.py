@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from headrace.contracts.automation import Automation, LiveAutomation, Verification, WebhookTrigger
+from headrace.contracts.automation import Automation, LiveAutomation, LiveState, Verification, WebhookTrigger
 from headrace.contracts.validation import explain
 from headrace.following import tell_refused
 from headrace.language import LanguageError, Template
@@ -16,13 +16,24 @@ _Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Responder:
+    """The automation whose run the caller waits for, at most `wait_s` seconds."""
+
+    automation: str
+    wait_s: float
+    state: LiveState
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A webhook's door. All of `verifications` must hold: where automations came to disagree, none opens a door that
-    another one keeps closed. `dedupe_key` is None where they disagree on it: rather an event twice than one lost."""
+    another one keeps closed. `dedupe_key` is None where they disagree on it: rather an event twice than one lost.
+    Should several want to respond, the first by name does."""
 
     methods: frozenset[str]
     verifications: tuple[Verification, ...]
     dedupe_key: Template | None
+    responder: Responder | None
 
 
 class Listeners:
@@ -65,7 +76,7 @@ class Listeners:
                 self._rebuild(name)
 
     def _rebuild(self, name: _Name) -> None:
-        listening = [each.document for each in self._live.values() if _name_of(each.document) == name]
+        listening = [each for each in self._live.values() if _name_of(each.document) == name]
         if listening:
             self._webhooks[name] = _webhook(listening)
         else:
@@ -77,12 +88,21 @@ def _name_of(document: Automation) -> _Name | None:
     return (document.app, trigger.id) if isinstance(trigger, WebhookTrigger) else None
 
 
-def _webhook(listening: list[Automation]) -> Webhook:
-    triggers = [each.trigger for each in listening if isinstance(each.trigger, WebhookTrigger)]
+def _webhook(listening: list[LiveAutomation]) -> Webhook:
+    triggers = [each.document.trigger for each in listening if isinstance(each.document.trigger, WebhookTrigger)]
     verifications: list[Verification] = []
     for each in triggers:
         if each.verify is not None and each.verify not in verifications:
             verifications.append(each.verify)
     methods = frozenset.intersection(*(frozenset(each.methods) for each in triggers))
     agree = len({each.dedupe_key for each in triggers}) == 1
-    return Webhook(frozenset(map(str, methods)), tuple(verifications), dedupe_key(listening[0]) if agree else None)
+    key = dedupe_key(listening[0].document) if agree else None
+    return Webhook(frozenset(map(str, methods)), tuple(verifications), key, _responder(listening))
+
+
+def _responder(listening: list[LiveAutomation]) -> Responder | None:
+    for live in sorted(listening, key=lambda each: each.document.name):
+        trigger = live.document.trigger
+        if isinstance(trigger, WebhookTrigger) and trigger.respond is not None:
+            return Responder(live.document.name, trigger.respond.wait, live.state)
+    return None

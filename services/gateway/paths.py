@@ -25,6 +25,11 @@ def etag_of(content: bytes) -> str:
     return f'"{sha256(content).hexdigest()[:24]}"'
 
 
+def revision_tag(revision: int) -> str:
+    """The entity tag of what has a revision."""
+    return f'"{revision}"'
+
+
 def wanted(request: Request, header: str) -> list[str]:
     """The tags in If-Match or If-None-Match, weak ones as strong; none where it is not sent."""
     tags = (each.strip().removeprefix("W/") for each in request.headers.get(header, "").split(","))

@@ -31,13 +31,16 @@ class Problem(Exception):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        instance: str = "",
     ) -> None:
+        """`instance` is the URL of what failed, where there is one."""
         super().__init__(detail)
         self.status = status
         self.type = type
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.instance = instance
 
     def response(self, request_id: str) -> Response:
         """As it is sent."""
@@ -52,6 +55,8 @@ class Problem(Exception):
             "detail": self.detail,
             "request_id": request_id,
         }
+        if self.instance:
+            document["instance"] = self.instance
         if self.errors:
             document["errors"] = [each._asdict() for each in self.errors]
         return orjson.dumps(document)

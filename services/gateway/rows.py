@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 from urllib.parse import quote
-from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
@@ -33,13 +32,12 @@ from headrace.language import TemplateError
 from headrace.storage import RowNotMeant
 from headrace.typed_rows import from_json
 from services.gateway import bodies
+from services.gateway.answers import answer
 from services.gateway.context import Context
+from services.gateway.idempotency import origin_of
 from services.gateway.identity import Caller, requires
 from services.gateway.paths import ANY, changed, checked_name, etag_of, wanted
-from services.gateway.problems import FieldError, Problem, bad_request, not_found
-
-KEY_LENGTH = 255
-"""Characters of an Idempotency-Key, as most APIs that know it have it."""
+from services.gateway.problems import FieldError, Problem, not_found
 
 _ID: TypeAdapter[str] = TypeAdapter(RowId)
 
@@ -72,10 +70,10 @@ def router(context: Context) -> APIRouter:
         found = await store.get(checked_name("app", app), checked_name("table", table), row_id_of(id))
         if found is None:
             raise _no_row(table)
-        answer = _answer(found, HTTPStatus.OK)
-        if answer.headers["etag"] in wanted(request, "if-none-match"):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["etag"]})
-        return answer
+        shown = _answer(found, HTTPStatus.OK)
+        if shown.headers["etag"] in wanted(request, "if-none-match"):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": shown.headers["etag"]})
+        return shown
 
     async def change(
         request: Request, app: str, table: str, id: str, _: Annotated[Caller, Depends(operator)]
@@ -166,16 +164,6 @@ def check(row: dict[str, object]) -> None:
         raise _unfit("bad_row", FieldError(where or "(whole)", told)) from None
 
 
-def origin_of(request: Request, caller: Caller, table: str) -> str:
-    """What makes a request to create something one that is done once."""
-    key = request.headers.get("idempotency-key", "")
-    if len(key) > KEY_LENGTH:
-        told = f"it has {len(key)} characters; {KEY_LENGTH} are accepted"
-        raise bad_request("bad_header", told, FieldError("header.idempotency-key", told))
-    # Of each caller its own: nobody meets another's rows by guessing.
-    return f"api/{caller.id}/{table}/{key or uuid4().hex}"
-
-
 def refused(error: RowRefused) -> Problem:
     """422 for a row that its table, or MongoDB, does not take."""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "row_refused", str(error))
@@ -203,7 +191,7 @@ async def _page(context: Context, app: str, table: str, asked: object) -> Respon
         raise _unfit(error.type, FieldError(field, error.message)) from None
     except TemplateError as error:
         raise _unfit("bad_query", FieldError("filter", error.message)) from None
-    return Response(dumps({"rows": [*found.rows], "cursor": found.cursor}), media_type=bodies.JSON)
+    return answer({"rows": [*found.rows], "cursor": found.cursor})
 
 
 def _is_meant(request: Request) -> Callable[[Mapping[str, object]], bool]:
@@ -212,8 +200,9 @@ def _is_meant(request: Request) -> Callable[[Mapping[str, object]], bool]:
 
 
 def _answer(row: Mapping[str, object], status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
-    content = dumps(row)
-    return Response(content, status, {"ETag": etag_of(content), **(headers or {})}, bodies.JSON)
+    made = answer(row, status, headers)
+    made.headers["ETag"] = etag_of(bytes(made.body))
+    return made
 
 
 def _no_row(table: str) -> Problem:

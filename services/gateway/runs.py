@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from headrace import cancelling
+from headrace import cancelling, retrying
 from headrace.auditing import audited
 from headrace.contracts.runs import FINAL_STATUSES, RunStatus
+from headrace.redriving import How
+from headrace.retrying import NotRetried, UnknownRun
 from headrace.storage import RunFilter
 from services.gateway.answers import Cursor, Limit, answer, cursor_of, read_cursor
 from services.gateway.context import Context
 from services.gateway.identity import Caller, requires
 from services.gateway.problems import Problem, not_found
+from services.gateway.responding import run_url
 
 
 class Why(BaseModel):
@@ -24,6 +27,16 @@ class Why(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the partner is down"}]})
 
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class Retry(BaseModel):
+    """How the run is taken up again: where it failed or from the beginning (`restart`), with the version that it had or
+    with the live one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mode": "restart"}]})
+
+    mode: Literal["resume", "restart"] = "resume"
+    version: Literal["same", "latest"] = "same"
 
 
 def router(context: Context) -> APIRouter:
@@ -36,9 +49,7 @@ def router(context: Context) -> APIRouter:
         run = await storage.runs.get(id)
         # Another app's is none.
         if run is None or run["app"] != app:
-            raise not_found(
-                f"no run {id[:64]!r} in app {app[:64]!r}: one that is queued or under way has no record yet"
-            )
+            raise _no_run(app, id)
         return run
 
     @routes.get("")
@@ -79,7 +90,25 @@ def router(context: Context) -> APIRouter:
             done.count = await cancelling.cancel_runs(context.settings, [run], caller.by, why.reason)
         return answer({"run_id": run["_id"]}, HTTPStatus.ACCEPTED)
 
+    @routes.post("/{id}/retry", status_code=HTTPStatus.ACCEPTED)
+    async def retry(app: str, id: str, asked: Retry, caller: Annotated[Caller, Depends(operator)]) -> Response:
+        """Takes a run that has ended up again, in its next generation, which replaces this one in its record. One that
+        is a dead letter is redriven, and can go on where it failed (`resume`); any other is begun anew (`restart`)."""
+        how = How(asked.mode == "restart", asked.version)
+        try:
+            generation = await retrying.retry(context.settings, storage, app, id, how, caller.by)
+        except UnknownRun:
+            raise _no_run(app, id) from None
+        except NotRetried as error:
+            raise Problem(HTTPStatus.CONFLICT, "not_retried", str(error)) from None
+        url = run_url(app, id)
+        return answer({"run_id": id, "generation": generation, "url": url}, HTTPStatus.ACCEPTED, {"Location": url})
+
     return routes
+
+
+def _no_run(app: str, id: str) -> Problem:
+    return not_found(f"no run {id[:64]!r} in app {app[:64]!r}: one that is queued or under way has no record yet")
 
 
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:

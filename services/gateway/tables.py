@@ -9,13 +9,13 @@ from starlette.responses import Response
 from headrace.contracts.automation import DocumentError
 from headrace.contracts.tables import Table, parse_table
 from headrace.defining import NotSaved, define, undefine
-from headrace.engine.plain import dumps
 from headrace.engine.rows import RowRefused
 from headrace.storage import SavedTable
 from services.gateway import bodies
+from services.gateway.answers import answer
 from services.gateway.context import Context
 from services.gateway.identity import Caller, requires
-from services.gateway.paths import changed, checked_name, revision_meant
+from services.gateway.paths import changed, checked_name, revision_meant, revision_tag
 from services.gateway.problems import FieldError, Problem, bad_request, not_found
 
 _OF_THE_PATH = ("app", "name")
@@ -30,7 +30,7 @@ def router(context: Context) -> APIRouter:
     async def list_tables(app: str, _: Annotated[Caller, Depends(viewer)]) -> Response:
         """All tables of the app that are defined, by name."""
         found = await tables.all(checked_name("app", app))
-        return Response(dumps({"tables": [_document(each) for each in found]}), media_type=bodies.JSON)
+        return answer({"tables": [_document(each) for each in found]})
 
     async def show(app: str, table: str, _: Annotated[Caller, Depends(viewer)]) -> Response:
         """One table. The ETag is its revision."""
@@ -98,8 +98,7 @@ def _document(saved: SavedTable) -> dict[str, object]:
 
 
 def _answer(saved: SavedTable, status: HTTPStatus, more: dict[str, object] | None = None) -> Response:
-    etag = {"ETag": f'"{saved.revision}"'}
-    return Response(dumps({**_document(saved), **(more or {})}), status, etag, bodies.JSON)
+    return answer({**_document(saved), **(more or {})}, status, {"ETag": revision_tag(saved.revision)})
 
 
 _OPENAPI: dict[str, Any] = {

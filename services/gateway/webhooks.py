@@ -9,16 +9,16 @@ from http import HTTPStatus
 from typing import Any, get_args
 from uuid import uuid4
 
-import orjson
 import structlog
 from fastapi import APIRouter, Request
 from prometheus_client import Counter
 from starlette import types as asgi
 from starlette.responses import Response
 
-from headrace.contracts.automation import HmacVerification, TokenVerification
+from headrace.contracts.automation import TAKES_EVENTS, HmacVerification, TokenVerification
 from headrace.contracts.automation.triggers import Method
 from headrace.contracts.cloudevents import Event, event_headers
+from headrace.contracts.jobs import run_id
 from headrace.contracts.topics import WEBHOOKS
 from headrace.engine.web.urls import is_secret
 from headrace.language import Scope, TemplateError
@@ -28,6 +28,7 @@ from services.gateway.context import Context
 from services.gateway.listeners import Webhook
 from services.gateway.problems import FieldError, Problem, bad_request, not_found, unavailable
 from services.gateway.producing import NotConfirmed, Refused
+from services.gateway.responding import accepted, accepted_run, replied
 from services.gateway.signatures import SIGNATURE_HEADERS, Misconfigured, Received, Unverified, verify
 
 EVENT_TYPE = "webhook"
@@ -71,7 +72,8 @@ class Webhooks:
 
     async def receive(self, request: Request, app: str, id: str) -> Response:
         """A delivery. Answered 202 when Kafka has it on all in-sync replicas; 503 asks for it again, under the same
-        delivery id. No API key: the automation's `verify` says how the sender proves who it is."""
+        delivery id. Where an automation responds, the answer is its run's, or 202 with the run's URL. No API key: the
+        automation's `verify` says how the sender proves who it is."""
         context = self._context
         webhook = context.listeners.find(app, id)
         if webhook is None:
@@ -101,14 +103,28 @@ class Webhooks:
             replay="",
             traceparent=trace if _TRACE.fullmatch(trace) else "",
         )
-        value = bodies.written(content)
+        value, responder = bodies.written(content), webhook.responder
+        # Of one that is disabled there will be no run: events pass it by.
+        if responder is None or responder.state not in TAKES_EVENTS:
+            await self._send(app, id, value, event)
+            return accepted(event_id)
+        run = run_id(app, responder.automation, event)
+        with context.replies.expecting(run) as waiting:
+            await self._send(app, id, value, event)
+            reply = None
+            # The run of one that is paused waits for longer than any caller.
+            if waiting is not None and responder.state != "paused":
+                reply = await context.replies.outcome(waiting, run, responder.wait_s, request.receive)
+        return accepted_run(event_id, app, run) if reply is None else replied(reply, event_id, app, run)
+
+    async def _send(self, app: str, id: str, value: bytes, event: Event) -> None:
+        """Returns when Kafka has it; raises Problem."""
         try:
-            await context.producer.send(self._topic, f"{app}/{id}".encode(), value, event_headers(event))
+            await self._context.producer.send(self._topic, f"{app}/{id}".encode(), value, event_headers(event))
         except NotConfirmed as error:
             raise unavailable(f"{error}: send it again, under the same delivery id") from None
         except Refused as error:
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error)) from None
-        return Response(orjson.dumps({"id": event_id}), HTTPStatus.ACCEPTED, media_type=bodies.JSON)
 
     def described(self) -> APIRouter:
         """The same as a route, for the OpenAPI document."""
@@ -200,9 +216,14 @@ _OPENAPI: dict[str, Any] = {
         }
     },
     "responses": {
+        "200": {
+            "description": "The value that the run of the automation that responds has collected.",
+            "content": {bodies.JSON: {"example": {"order": 7, "state": "paid"}}},
+        },
+        "204": {"description": "The run that responds has ended, and has collected nothing."},
         "202": {
             "description": "Kafka has it.",
             "content": {bodies.JSON: {"example": {"id": "72d3162e-cc78-11e3-81ab-4c9367dc0958"}}},
-        }
+        },
     },
 }

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
 
 from headrace.apps import load_apps
+from headrace.contracts.topics import REPLIES
 from headrace.following import Following
 from headrace.installation import GATEWAY
 from headrace.service import Loop
@@ -23,6 +24,7 @@ from services.gateway.identity import KnownKeys
 from services.gateway.listeners import Listeners
 from services.gateway.producing import CONFIRMED_WITHIN_S, Confirming
 from services.gateway.protocol import BoundedProtocol
+from services.gateway.replies import Replies
 
 MOST_CONNECTIONS = 10_000
 """Open at a time; each costs some 20 KB. What comes beyond is answered 503."""
@@ -40,7 +42,16 @@ BEAT_S = 1.0
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals left to the process."""
+    """uvicorn, with signals left to the process. `draining` is called before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, draining: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no more connections, and answers what is under way."""
+        self._draining()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -69,7 +80,8 @@ class Gateway:
                 backlog=BACKLOG,
                 timeout_keep_alive=int(IDLE_S),
                 timeout_graceful_shutdown=int(DRAIN_S),
-            )
+            ),
+            context.replies.drain,
         )
         self._beat = time.monotonic()
 
@@ -92,6 +104,7 @@ class Gateway:
 
     async def _main(self) -> None:
         self._context.producer.start()
+        self._context.replies.start()
         beating = asyncio.create_task(self._keep_beating())
         try:
             host, port = self._socket.getsockname()[:2]
@@ -112,7 +125,7 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     """The service, ready to run. It needs MongoDB for what MongoDB holds only: webhooks and events pass without it."""
     # What a client does wrong is answered, and counted; uvicorn's lines about it have neither id nor shape.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    listeners = Listeners()
+    listeners, replies = Listeners(), Replies(storage.runs.get)
     context = Context(
         settings=settings,
         storage=storage,
@@ -120,8 +133,12 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         producer=Confirming(settings.kafka),
         keys=KnownKeys(storage.keys),
         listeners=listeners,
+        replies=replies,
     )
-    return Following(GATEWAY, settings, Gateway(context, loop, _listen(settings)), listeners.apply)
+    gateway = Gateway(context, loop, _listen(settings))
+    # From the end on: who waited for what is there already waited at a process that is gone.
+    told = Following(GATEWAY, settings, gateway, replies.apply, REPLIES, from_end=True)
+    return Following(GATEWAY, settings, told, listeners.apply)
 
 
 def _listen(settings: Settings) -> socket.socket:

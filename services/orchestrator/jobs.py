@@ -34,6 +34,8 @@ from headrace.engine import (
     end_for_caller,
     end_of,
     no_run_for_caller,
+    reply_of,
+    reply_without_run,
 )
 from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
@@ -274,6 +276,9 @@ class JobRunner:
         if job.parent is not None and job.parent.awaits:
             told = no_run_for_caller(job, _time(record), type, message, self._prefix)
             made.append(Outgoing(told.topic, told.key, told.value))
+        if job.reply:
+            reply = reply_without_run(job, self._prefix)
+            made.append(Outgoing(reply.topic, reply.key, reply.value))
         return made
 
     def _outgoing(self, job: Job, record: Record, outcome: Outcome) -> list[Outgoing]:
@@ -286,6 +291,8 @@ class JobRunner:
             publications = (*publications, end_of(outcome.record, job, self._prefix))
         if status in FINAL_STATUSES and job.parent is not None and job.parent.awaits:
             publications = (*publications, end_for_caller(outcome.record, job, self._prefix))
+        if status in FINAL_STATUSES and job.reply:
+            publications = (*publications, reply_of(outcome.record, job, self._prefix))
         made += [Outgoing(each.topic, each.key, each.value, each.headers) for each in publications]
         if outcome.decision is not None:
             made += self._next(job, record, outcome.decision)

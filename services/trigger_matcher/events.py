@@ -32,6 +32,7 @@ from headrace.service import DeadLetterWriter
 from headrace.settings import Settings
 from headrace.streams import Outgoing, Record
 from services.trigger_matcher.apps import AppRates
+from services.trigger_matcher.replies import refusals_told
 
 EVENTS_MATCHED = Counter("headrace_events_total", "Events read, by whether an automation fired", ["fired"])
 ARRIVALS = Counter("headrace_awaited_events_total", "Events of types that runs wait for")
@@ -50,6 +51,7 @@ class RecordMatcher:
         self._webhooks = WEBHOOKS.full_name(settings.prefix)
         self._ticks = TICKS.full_name(settings.prefix)
         self._events = EVENTS.full_name(settings.prefix)
+        self._prefix = settings.prefix
         self._waits = WAITS.full_name(settings.prefix)
         self._jobs = {priority: topic.full_name(settings.prefix) for priority, topic in JOBS.items()}
         self._fired = 0
@@ -73,6 +75,9 @@ class RecordMatcher:
             made = [self._outgoing(record, event, each) for each in found]
             if record.key and record.topic == self._events and self._index.is_awaited(event.app, event.type):
                 made.append(self._arrival(record, event))
+            elif record.topic == self._webhooks:
+                webhook = webhook_of((record.key or b"").decode(errors="backslashreplace"), event.app)
+                made += refusals_told(self._index, event, webhook, found, self._prefix)
             elif event.type == CALLED and not any(isinstance(each, Match) for each in found):
                 made += self._not_started(record, event, found)
         except ContractError as error:

@@ -81,12 +81,20 @@ async def _check_webhooks(storage: Storage, automations: Sequence[Automation]) -
     gateway takes what both allow."""
     given = {each.id: each for each in automations if isinstance(each.trigger, WebhookTrigger)}
     found: dict[tuple[str, str], WebhookTrigger] = {}
+    responding: dict[tuple[str, str], str] = {}
     for app in {each.app for each in given.values()}:
         live = {each.document.id: each.document for each in await storage.automations.all(app)}
         for automation in {**live, **{each.id: each for each in automations if each.app == app}}.values():
             trigger = automation.trigger
             if not isinstance(trigger, WebhookTrigger):
                 continue
+            if trigger.respond is not None:
+                other = responding.setdefault((app, trigger.id), automation.id)
+                if other != automation.id:
+                    raise DocumentError(
+                        f"webhook {trigger.id!r} of app {app!r}: {other} and {automation.id} both have `respond`, and "
+                        "a caller gets one answer: leave it to one of them"
+                    )
             first = found.setdefault((app, trigger.id), trigger)
             if first.door != trigger.door:
                 raise DocumentError(

@@ -22,7 +22,8 @@ _MAX_SHOWN = 500
 class Following:
     """A service that processes nothing before it knows every automation, or all of another topic.
 
-    `apply` is given the records of the topic, in a thread of its own, and never raises.
+    `apply` is given the records of the topic, in a thread of its own, and never raises. `from_end`: it is told only of
+    what comes from now on.
     """
 
     def __init__(
@@ -32,9 +33,12 @@ class Following:
         inner: Service,
         apply: Callable[[Record], None],
         topic: Topic = AUTOMATIONS,
+        *,
+        from_end: bool = False,
     ) -> None:
         group = follower_group(settings, name, settings.slot, topic)
-        self._reader = CompactedReader(settings.kafka, topic.full_name(settings.prefix), group, apply)
+        full_name = topic.full_name(settings.prefix)
+        self._reader = CompactedReader(settings.kafka, full_name, group, apply, from_end=from_end)
         self._inner = inner
         self._stop = threading.Event()
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import orjson
 
-from headrace.contracts.cloudevents import REPLAY_HEADER, repeating_headers
+from headrace.contracts.cloudevents import REPLAY_HEADER, Headers, repeating_headers
 from headrace.contracts.deadletters import DeadLetter, cut_key, is_resumption
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, job_key, location_text, read_job, redriven, write_job
@@ -91,25 +91,29 @@ class Redriver:
         try:
             if letter.job is None and is_resumption(letter.headers):
                 return self._resumption(read_resumption(record.value))
-            return await self._job(read_job(record.value), letter)
+            # Of an older letter nobody knows; an event that is published twice is the same event.
+            had_outcome = letter.run is not None and letter.run.had_outcome
+            return await self.again(read_job(record.value), letter.headers, had_outcome=had_outcome)
         except ContractError as error:
             if is_edited or letter.job is not None:
                 raise NotRedrivable(f"what would go back is no job: {error.message}") from None
             # Whoever could not read it may be mended by now.
             return _put_back(letter, record, record.headers)
 
-    async def _job(self, job: Job, letter: DeadLetter) -> Placed:
+    async def again(self, job: Job, headers: Headers, *, had_outcome: bool) -> Placed:
+        """The job that takes `job`'s run up in its next generation; raises NotRedrivable, PlatformUnavailable.
+
+        `headers` are those of the job's record. `had_outcome`: what the run had published is out.
+        """
         version = job.version if self._how.version == "same" else await self._latest_of(f"{job.app}/{job.automation}")
-        # Of an older letter nobody knows; an event that is published twice is the same event.
-        had_outcome = letter.run is not None and letter.run.had_outcome
         again = redriven(job, version=version, is_restart=self._how.is_restart, had_outcome=had_outcome)
         try:
             value = write_job(again)
         except orjson.JSONEncodeError as error:
             raise NotRedrivable(f"its trigger cannot be written as JSON again ({error})") from None
         key = job_key(job.app, job.automation, job.key).encode(errors="replace")
-        headers = [(name, content) for name, content in letter.headers if name in _JOB_HEADERS]
-        return Placed(Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, headers))
+        kept = [(name, content) for name, content in headers if name in _JOB_HEADERS]
+        return Placed(Outgoing(JOBS[job.priority].full_name(self._settings.prefix), key, value, kept))
 
     def _resumption(self, found: Resumption) -> Placed:
         if self._how.is_restart or self._how.version == "latest" or self._how.edited is not None:

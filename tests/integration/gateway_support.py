@@ -70,9 +70,13 @@ class Client:
             "POST", path, b"" if value is None else orjson.dumps(value), {"Content-Type": "application/json", **headers}
         )
 
+    def connect(self) -> socket.socket:
+        """A connection, with nothing sent."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
+
     def raw(self, sent: bytes) -> bytes:
         """What comes back until the gateway closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
+        with self.connect() as connection:
             connection.sendall(sent)
             got = b""
             while part := connection.recv(65_536):

@@ -53,6 +53,12 @@ def test_fairness_has_all_of_the_quiet_apps_runs_done_before_all_of_the_busy_one
     assert 0 <= found["busy_done_before_quiet"] < found["busy"]["waiting"] <= 8_000
 
 
+def test_every_caller_of_a_synchronous_webhook_gets_its_value(alone: Settings) -> None:
+    found = bench(alone, "respond", "--rate", "20", "--seconds", "2")
+    assert (found["rate"], found["count"]) == (20, 40)
+    assert found.keys() == {"rate", "count", "p50_ms", "p99_ms", "max_ms"}
+
+
 def test_a_redrive_that_is_killed_leaves_no_letter_open_and_no_effect_twice(alone: Settings) -> None:
     count = 1_500
     found = bench(alone, "redrive", "--letters", f"{count}", "--kills", "1")

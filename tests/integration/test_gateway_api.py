@@ -49,7 +49,7 @@ def test_an_automation_is_applied_run_switched_and_its_runs_are_read(gateway: In
     first = put(editor, DOCUMENT, **{"If-Match": '"0"'})
     assert (first.status, first.headers["etag"], first.json["change"]) == (200, '"1"', "new")
     late = put(editor, DOCUMENT, **{"If-Match": '"0"'})
-    assert (late.status, late.problem) == (412, "revision")
+    assert (late.status, late.problem) == (412, "changed")
     again = put(editor, {**DOCUMENT, "description": "another"}, **{"If-Match": '"1"'})
     assert (again.status, again.json["version"]) == (200, 2)
     assert put(viewer, DOCUMENT).problem == "forbidden"

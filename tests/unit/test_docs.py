@@ -14,7 +14,7 @@ from headrace.chaos.loads import LOADS
 from headrace.chaos.plan import FAULTS
 from headrace.cli.app import app
 from headrace.contracts.automation import Verification, parse_automation
-from headrace.contracts.topics import DAY_MS, TOPICS
+from headrace.contracts.topics import DAY_MS, HOUR_MS, TOPICS
 from headrace.embedded import BROKER_PROPERTIES, SINGLE_NODE_PROPERTIES
 from headrace.settings import Settings
 
@@ -40,14 +40,16 @@ def test_the_topics_page_is_the_declaration() -> None:
             topic.key,
             topic.value,
             topic.cleanup,
-            ""
-            if topic.cleanup == "compact"
-            else f"{topic.retention_ms // DAY_MS} d"
-            if topic.retention_ms
-            else "as set",
+            "" if topic.cleanup == "compact" else _retention(topic.retention_ms),
         ]
         for topic in TOPICS
     ]
+
+
+def _retention(ms: int | None) -> str:
+    if ms is None:
+        return "as set"
+    return f"{ms // DAY_MS} d" if ms >= DAY_MS else f"{ms // HOUR_MS} h"
 
 
 def test_the_settings_page_names_every_setting_and_its_default() -> None:
@@ -72,8 +74,8 @@ def test_the_automation_in_the_readme_is_valid() -> None:
 
 def test_the_automation_of_the_webhooks_page_is_valid_and_its_table_has_every_scheme() -> None:
     page = (ROOT / "docs/webhooks.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    assert parse_automation(yaml.safe_load(text)).id == "github/issue-desk"
+    found = [parse_automation(yaml.safe_load(text)).id for text in re.findall(r"```yaml\n(.*?)```", page, re.S)]
+    assert found == ["github/issue-desk", "shop/quote"]
     schemes = [get_args(each.model_fields["scheme"].annotation)[0] for each in get_args(get_args(Verification)[0])]
     assert [each for each in schemes if f"| `{each}` |" not in page] == []
     assert len(schemes) == 5

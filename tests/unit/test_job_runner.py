@@ -6,8 +6,9 @@ import pytest
 from test_limits import OnePlan, handled, job, record, runner
 
 from headrace.contracts.jobs import Job, Parent
+from headrace.contracts.replies import read_reply
 from headrace.contracts.resumptions import read_timer, resumption_headers
-from headrace.contracts.topics import DEAD_LETTERS, WAITS
+from headrace.contracts.topics import DEAD_LETTERS, REPLIES, WAITS
 from headrace.contracts.waits import Arrival, read_wait_record
 from headrace.engine import Plan
 from services.orchestrator.limits import Limits
@@ -36,6 +37,16 @@ async def test_who_waits_for_a_run_whose_version_is_not_there_is_told_so() -> No
     data = cast("dict[str, Any]", answer.data)
     assert (data["run_id"], data["status"]) == ("r", "dead_lettered")
     assert data["error"]["type"] == "unknown_version"
+
+
+async def test_the_caller_of_a_webhook_is_told_of_the_end_and_of_a_dead_letter() -> None:
+    asked = job().model_copy(update={"reply": True})
+    run, told = await handled(runner(Limits(), OnePlan()), record(0, asked))
+    assert (run.topic, told.topic, told.key) == ("headrace.runs", f"headrace.{REPLIES.name}", b"r")
+    assert read_reply(told.value).status == "success"
+    letter, told = await handled(runner(Limits(), NoPlan()), record(0, asked))
+    assert (letter.topic, told.topic) == (f"headrace.{DEAD_LETTERS.name}", f"headrace.{REPLIES.name}")
+    assert read_reply(told.value).status == "dead_lettered"
 
 
 async def test_nobody_is_told_where_nobody_waits() -> None:

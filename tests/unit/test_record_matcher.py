@@ -7,7 +7,9 @@ import pytest
 
 from headrace.contracts import limits
 from headrace.contracts.automation import LiveAutomation, awaited_types, parse_automation
+from headrace.contracts.cloudevents import REPLAY_HEADER
 from headrace.contracts.jobs import read_job
+from headrace.contracts.replies import read_reply
 from headrace.contracts.waits import Arrival, read_wait_record
 from headrace.matching import Index, compile_definition
 from headrace.service import DeadLetterWriter
@@ -30,6 +32,7 @@ def matcher(*awaits: str, state: Any = "enabled", rate: int | None = None) -> Re
     triggers: dict[str, dict[str, Any]] = {
         "on-event": {"type": "event", "event": "*"},
         "on-row": {"type": "row.created", "table": "t"},
+        "on-hook": {"type": "webhook", "id": "h", "respond": {}, "when": "{{ body == 'yes' }}"},
     }
     for name, trigger in triggers.items():
         steps = [{"id": "x", "use": "log", "with": {"text": "y"}}]
@@ -156,3 +159,22 @@ def test_jobs_of_an_app_over_its_rate_go_to_low_whole_and_say_so() -> None:
     assert topics == ["normal", "normal", "low", "low"]
     jobs = [read_job(outgoing.value) for outputs in found for outgoing in outputs]
     assert [job.priority for job in jobs] == topics
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_the_caller_of_a_webhook_is_told_where_there_is_no_run_and_a_replay_has_no_caller(replay: bool) -> None:
+    headers = [*HEADERS, (REPLAY_HEADER, b"again")] if replay else HEADERS
+    yes, no = (
+        record("webhooks", orjson.dumps({"method": "POST", "body": body}), b"shop/h")._replace(headers=headers)
+        for body in ("yes", "no")
+    )
+    made = matcher()([yes, no])
+    assert [[each.topic for each in outputs] for outputs in made] == [
+        ["headrace.jobs.normal"],
+        [] if replay else ["headrace.replies"],
+    ]
+    job = read_job(made[0][0].value)
+    assert job.reply is not replay
+    if not replay:
+        (told,) = made[1]
+        assert (told.key, read_reply(told.value).status) == (job.run_id.encode(), "not_started")

@@ -17,6 +17,7 @@ from headrace.cli.bench_fairness import fairness
 from headrace.cli.bench_fibo import fibo_automations, fibo_seconds, fibo_step
 from headrace.cli.bench_gateway import gateway
 from headrace.cli.bench_redrive import redrive
+from headrace.cli.bench_respond import respond
 from headrace.cli.bench_retries import retries
 from headrace.cli.bench_timers import timers
 from headrace.cli.bench_waits import waits
@@ -57,6 +58,7 @@ app.command()(timers)
 app.command()(fairness)
 app.command()(retries)
 app.command()(gateway)
+app.command()(respond)
 app.command()(redrive)
 app.command()(waits)
 
@@ -73,7 +75,7 @@ def bench(
 
     `bench timers` measures the scheduler, `bench retries` how late retries are, `bench fairness` what an app waits for
     behind a busy one, `bench redrive` a bulk redrive that is killed, `bench waits` runs that wait for events, `bench
-    gateway` webhooks.
+    gateway` webhooks, `bench respond` synchronous ones.
     """
     if context.invoked_subcommand is None:
         _bench(events, latency_seconds, effects_events, as_json)

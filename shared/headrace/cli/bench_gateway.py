@@ -45,11 +45,11 @@ def gateway(
     """Measure signed webhooks a second that are answered 202, and their time at a rate, on a fresh embedded stack."""
     settings = load_settings()
     directory = settings.state_dir / "bench"
-    update = {"state_dir": directory, "apps_file": _apps_file(directory)}
+    update = {"state_dir": directory, "apps_file": apps_file(directory)}
     with running(settings.model_copy(update=update), fresh=True, quiet=as_json, names=(GATEWAY,)) as found:
-        _apply(found.settings)
+        apply_hook(found.settings)
         port = next(each.http_port for each in found.services.processes if each.http_port is not None)
-        senders = _Senders(port)
+        senders = Senders(port)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(senders.closed(WARM_UP_S))
             before = _cpu_s(found)
@@ -78,11 +78,12 @@ def gateway(
     )
 
 
-class _Senders:
-    """Sends on kept connections, and knows what was answered."""
+class Senders:
+    """Sends on kept connections, and knows what was answered: `status` is what accepts a delivery."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, status: int = 202) -> None:
         self._port = port
+        self._status = status
         self._sent = 0
         self._signature = hmac.digest(SECRET.encode(), BODY, sha256).hex()
         self.accepted = 0
@@ -129,7 +130,7 @@ class _Senders:
             f"X-GitHub-Delivery: {self._sent}\r\nX-Hub-Signature-256: sha256={self._signature}\r\n"
             f"Content-Length: {len(BODY)}\r\n\r\n"
         )
-        if await connection.status(head.encode() + BODY) == 202:
+        if await connection.status(head.encode() + BODY) == self._status:
             self.accepted += 1
         else:
             self.refused += 1
@@ -182,15 +183,17 @@ class _Connection(asyncio.Protocol):
             self._answer.set_exception(ConnectionError("the gateway has closed the connection"))
 
 
-def _apps_file(directory: Path) -> Path:
+def apps_file(directory: Path) -> Path:
+    """The file with the secret that the senders sign with."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "apps.yaml"
     file.write_text(yaml.safe_dump({"apps": {APP: {"secrets": {"KEY": SECRET}}}}))
     return file.absolute()
 
 
-def _apply(settings: Settings) -> None:
-    trigger = {"type": "webhook", "id": HOOK, "verify": {"scheme": "github", "secrets": ["KEY"]}}
+def apply_hook(settings: Settings, **more: object) -> None:
+    """Makes the automation live that the webhook is listened to by, its trigger with `more`."""
+    trigger = {"type": "webhook", "id": HOOK, "verify": {"scheme": "github", "secrets": ["KEY"]}, **more}
     steps = [{"id": "answer", "collect": "{{ trigger.body.number }}"}]
     document = parse_automation({"name": "one", "app": APP, "trigger": trigger, "steps": steps})
     with_storage(settings, lambda storage: applying.apply(settings, storage, [document], getpass.getuser()))

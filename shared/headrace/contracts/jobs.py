@@ -91,6 +91,8 @@ class Job(BaseModel):
     journal knows, goes out with this one's."""
     not_before: datetime | None = None
     """The run has not started yet: its place among the starts that its automation's rate allows."""
+    reply: bool = False
+    """A caller waits for the run's end, and is told of it on the topic of replies."""
     written_at: datetime | None = None
     """When the first job of the run's generation was written; None: this is that job."""
 

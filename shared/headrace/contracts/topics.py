@@ -6,6 +6,7 @@ from typing import Literal
 from headrace.contracts.jobs import PRIORITIES, Priority
 
 DAY_MS = 86_400_000
+HOUR_MS = DAY_MS // 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def retry_topic(tier: str) -> Topic:
 RETRIES: tuple[Topic, ...] = tuple(map(retry_topic, ("5s", "1m", "10m")))
 """Where the setting `retry_tiers` does not name others."""
 CONTROL = Topic("control", "run id, or automation id", "which runs are to end, by whom and why")
+REPLIES = Topic("replies", "run id", "outcome for a waiting caller", retention_ms=HOUR_MS)
 DEAD_LETTERS = Topic(
     "jobs.dlq",
     "as the source record",
@@ -113,6 +115,7 @@ TOPICS: tuple[Topic, ...] = (
     TIMERS,
     WAITS,
     CONTROL,
+    REPLIES,
     DEAD_LETTERS,
     RUNS,
     STATS,

@@ -13,6 +13,7 @@ from headrace.engine.plan import Plan
 from headrace.engine.ports import Claim, Claimed, Clock, OwnershipLost, Ports, RunHeads, Standing, SystemClock
 from headrace.engine.publications import Publication
 from headrace.engine.record import encode_record
+from headrace.engine.replies import reply_of, reply_without_run
 from headrace.engine.rows import (
     Author,
     NewRow,
@@ -98,5 +99,7 @@ __all__ = [
     "has_errored",
     "is_cron",
     "no_run_for_caller",
+    "reply_of",
+    "reply_without_run",
     "step_key",
 ]

@@ -32,6 +32,8 @@ class Definition:
     when: Condition | None
     key: Template | None
     only_if_changed: frozenset[str]
+    responds: bool
+    """A caller waits for its run."""
 
 
 def compile_definition(live: LiveAutomation) -> Definition:
@@ -42,6 +44,7 @@ def compile_definition(live: LiveAutomation) -> Definition:
         when=_when(document),
         key=_key(document),
         only_if_changed=frozenset(trigger.only_if_changed) if isinstance(trigger, RowTrigger) else frozenset(),
+        responds=isinstance(trigger, WebhookTrigger) and trigger.respond is not None,
     )
 
 

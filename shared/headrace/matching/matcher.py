@@ -170,7 +170,11 @@ def _fire(
             found.append(MatchError(definition, error.type, f"automation {document.id}: {error.message}"))
             continue
         job = _job(definition, event, run, key, trigger, cause)
-        found.append(Match(definition, key, job if start is None else {**job, **_who(start)}))
+        if start is not None:
+            job = {**job, **_who(start)}
+        elif definition.responds and not event.replay:
+            job = {**job, "reply": True}
+        found.append(Match(definition, key, job))
     return found
 
 

@@ -28,6 +28,15 @@ class Saved:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version, of which the document is known by asking for it."""
+
+    version: int
+    by: str
+    saved_at: datetime
+
+
 class RevisionChanged(Exception):
     """The live document is another than its changer has seen; the message says which."""
 
@@ -100,6 +109,16 @@ class AutomationStore:
         with reaching_mongodb():
             found = await self._versions.find_one({"_id": _version_id(automation_id, version)})
         return None if found is None else Automation.model_validate(plain(found["document"]))
+
+    async def versions(self, automation_id: str, limit: int, before: int | None = None) -> list[Version]:
+        """The newest versions, at most `limit`, those below `before`; raises PlatformUnavailable."""
+        asked: Document = {"automation": automation_id}
+        if before is not None:
+            asked["version"] = {"$lt": before}
+        shown = {"version": 1, "by": 1, "saved_at": 1}
+        with reaching_mongodb():
+            found = await self._versions.find(asked, shown).sort("version", DESCENDING).limit(limit).to_list(None)
+        return [Version(int(each["version"]), str(each["by"]), each["saved_at"]) for each in found]
 
     async def live(self, automation_id: str) -> LiveAutomation | None:
         """The live version and state; raises PlatformUnavailable."""

@@ -55,7 +55,7 @@ class Letter:
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
     """Which letters: all that is given must be so. `error` is the reason's type; times are of the letters; `until` is
-    not within."""
+    not within. `run_id` comes with `key`, by which they are found."""
 
     ids: Sequence[str] = field(default_factory=tuple[str, ...])
     app: str | None = None
@@ -65,6 +65,7 @@ class LetterFilter:
     since: datetime | None = None
     until: datetime | None = None
     state: LetterState | None = "open"
+    run_id: str | None = None
 
 
 _FOUND_BY: Sequence[Sequence[str]] = (
@@ -209,6 +210,7 @@ def _query(asked: LetterFilter) -> Document:
         "error": asked.error,
         "key": asked.key,
         "state": asked.state,
+        "run_id": asked.run_id,
     }
     query: Document = {name: value for name, value in given.items() if value is not None}
     if asked.ids:

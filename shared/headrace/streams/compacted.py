@@ -1,11 +1,11 @@
-"""Reads a compacted topic whole, and then follows it: each process has all of it in memory."""
+"""Reads a topic without a group, whole or from its end on: each process is given all of it."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from headrace.streams.errors import StreamFailed
 from headrace.streams.records import Partition, Record, read_message
@@ -22,9 +22,20 @@ class CompactedReader:
 
     `apply` never raises. Positions are committed under `group` after the records were applied, for others to see how
     far this process is; they are never read back: memory starts empty, so reading starts at the beginning.
+
+    `from_end`: what is there already concerns nobody here. It has caught up once it knows where each partition ends,
+    and nobody waits for its position, which is not committed.
     """
 
-    def __init__(self, kafka: Mapping[str, str], topic: str, group: str, apply: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        topic: str,
+        group: str,
+        apply: Callable[[Record], None],
+        *,
+        from_end: bool = False,
+    ) -> None:
         self._consumer = Consumer(
             {
                 **kafka,
@@ -38,6 +49,7 @@ class CompactedReader:
         )
         self._topic = topic
         self._apply = apply
+        self._from_end = from_end
         self._stop = threading.Event()
         self._caught_up = threading.Event()
         self._behind: set[Partition] = set()
@@ -61,7 +73,8 @@ class CompactedReader:
         metadata = self._consumer.list_topics(self._topic, timeout=10).topics[self._topic]
         if metadata.error is not None:
             raise StreamFailed(f"topic {self._topic}: {metadata.error}")
-        partitions = [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in metadata.partitions]
+        begin = OFFSET_END if self._from_end else OFFSET_BEGINNING
+        partitions = [TopicPartition(self._topic, number, begin) for number in metadata.partitions]
         self._behind = {(self._topic, number) for number in metadata.partitions}
         self._consumer.assign(partitions)
         self._thread.start()
@@ -86,7 +99,8 @@ class CompactedReader:
         try:
             while not self._stop.is_set():
                 self._read()
-                self._commit()
+                if not self._from_end:
+                    self._commit()
                 self._last_beat = time.monotonic()
         except (StreamFailed, KafkaException) as error:
             self.failure = StreamFailed(f"reading {self._topic} failed: {error}")

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from headrace.contracts.automation.schedules import check_schedule
-from headrace.contracts.automation.values import ConditionSource, Name, Part
+from headrace.contracts.automation.values import ConditionSource, Duration, Name, Part
 from headrace.contracts.automation.verification import Verification
 from headrace.contracts.validation import Said
 
@@ -33,10 +33,21 @@ Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
 _WITHOUT_BODY: frozenset[Method] = frozenset({"GET", "DELETE"})
 
 
+LONGEST_WAIT_S = 300.0
+"""Of a caller: proxies give a connection on which nothing comes up after a minute, unless they are told otherwise."""
+
+
+class Respond(Part):
+    """The caller gets the value of the run's `collect` step; after `wait` it is told where the run will be found."""
+
+    wait: Annotated[Duration, Field(le=LONGEST_WAIT_S)] = 30.0
+    """How long the caller waits, at the most."""
+
+
 class WebhookTrigger(Part):
     """Fires on a request to the app's webhook `id`.
 
-    Automations of one app that listen to the same `id` agree in all but `when`: there is one door.
+    Automations of one app that listen to the same `id` agree in all but `when` and `respond`: there is one door.
     """
 
     type: Literal["webhook"]
@@ -48,6 +59,8 @@ class WebhookTrigger(Part):
     """How the sender proves who it is; without it, whoever knows the URL is believed."""
     dedupe_key: Annotated[str, StringConstraints(min_length=1)] | None = None
     """A template that gives the delivery's id, in place of the scheme's: deliveries with the same one are one event."""
+    respond: Respond | None = None
+    """Makes it synchronous: the caller waits for this automation's run. Of a webhook's automations one may have it."""
 
     @field_validator("methods")
     @classmethod

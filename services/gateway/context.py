@@ -1,11 +1,10 @@
 """What the routes work with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.engine.apps import AppConfig
 from headrace.settings import Settings
 from headrace.storage import Storage
+from headrace.stored_apps import StoredApps
 from services.gateway.identity import KnownKeys
 from services.gateway.listeners import Listeners
 from services.gateway.producing import Confirming
@@ -17,7 +16,7 @@ class Context:
 
     settings: Settings
     storage: Storage
-    apps: Callable[[str], AppConfig]
+    apps: StoredApps
     producer: Confirming
     keys: KnownKeys
     listeners: Listeners

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 
-from headrace.apps import load_apps
 from headrace.following import Following
 from headrace.installation import GATEWAY
 from headrace.service import Loop
 from headrace.settings import Settings, SettingsError
 from headrace.storage import Storage
+from headrace.stored_apps import Refreshing, StoredApps
+from headrace.streams import Unavailable
 from headrace.streams.config import GroupMemory
 from services.gateway.app import make_app
 from services.gateway.context import Context
@@ -108,20 +109,26 @@ class Gateway:
             await asyncio.sleep(BEAT_S)
 
 
-def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> Following:
+def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> Refreshing:
     """The service, ready to run. It needs MongoDB for what MongoDB holds only: webhooks and events pass without it."""
     # What a client does wrong is answered, and counted; uvicorn's lines about it have neither id nor shape.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    listeners = Listeners()
+    listeners, apps = Listeners(), StoredApps(settings)
+    try:
+        loop.run(apps.load(storage))
+    except Unavailable as away:
+        # Until it is back a webhook that is verified with a stored secret is 503; those of the file are verified.
+        structlog.get_logger().warning("stored secrets are not known yet", reason=str(away))
     context = Context(
         settings=settings,
         storage=storage,
-        apps=load_apps(settings),
+        apps=apps,
         producer=Confirming(settings.kafka),
         keys=KnownKeys(storage.keys),
         listeners=listeners,
     )
-    return Following(GATEWAY, settings, Gateway(context, loop, _listen(settings)), listeners.apply)
+    following = Following(GATEWAY, settings, Gateway(context, loop, _listen(settings)), listeners.apply)
+    return Refreshing(following, settings, apps)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     apps_file: Path | None = None
     """Environment, secrets and connections of the apps: YAML, read when the orchestrator or a test run starts."""
 
+    secrets_keys: SecretStr | None = None
+    """The keys with which stored secrets of apps are sealed: 32 bytes in Base64 each, commas between, the newest
+    first."""
+    secrets_keys_file: Path | None = None
+    """The same as a file, a key a line."""
+
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
     ops_host: str = "127.0.0.1"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from headrace.settings import Settings
 from headrace.storage import Storage
 from headrace.stored_apps import StoredApps
-from services.gateway.identity import KnownKeys
+from services.gateway.identity import Callers
 from services.gateway.listeners import Listeners
 from services.gateway.producing import Confirming
 
@@ -18,5 +18,5 @@ class Context:
     storage: Storage
     apps: StoredApps
     producer: Confirming
-    keys: KnownKeys
+    keys: Callers
     listeners: Listeners

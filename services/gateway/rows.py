@@ -33,8 +33,9 @@ from headrace.language import TemplateError
 from headrace.storage import RowNotMeant
 from headrace.typed_rows import from_json
 from services.gateway import bodies
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.paths import ANY, changed, checked_name, etag_of, wanted
 from services.gateway.problems import FieldError, Problem, bad_request, not_found
 

@@ -13,8 +13,9 @@ from headrace.auditing import audited
 from headrace.contracts.runs import FINAL_STATUSES, RunStatus
 from headrace.storage import RunFilter
 from services.gateway.answers import Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.problems import Problem, not_found
 
 

@@ -13,8 +13,9 @@ from headrace.engine.connections import MAX_SECRET
 from headrace.keyring import NoKeys, Place, Unreadable
 from headrace.storage import AppValue, Kind
 from services.gateway.answers import answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.paths import checked_name
 from services.gateway.problems import FieldError, Problem, not_found
 

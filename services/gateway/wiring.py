@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,10 +21,14 @@ from headrace.streams import Unavailable
 from headrace.streams.config import GroupMemory
 from services.gateway.app import make_app
 from services.gateway.context import Context
-from services.gateway.identity import KnownKeys
+from services.gateway.identity import Callers
+from services.gateway.known_keys import KnownKeys
 from services.gateway.listeners import Listeners
 from services.gateway.producing import CONFIRMED_WITHIN_S, Confirming
 from services.gateway.protocol import BoundedProtocol
+from services.gateway.rates import Rates
+from services.gateway.tls import tls_context
+from services.gateway.tokens import load_tokens
 
 MOST_CONNECTIONS = 10_000
 """Open at a time; each costs some 20 KB. What comes beyond is answered 503."""
@@ -52,10 +57,11 @@ class _Server(uvicorn.Server):
 class Gateway:
     """Serves until it is stopped."""
 
-    def __init__(self, context: Context, loop: Loop, listening: socket.socket) -> None:
+    def __init__(self, context: Context, loop: Loop, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._context = context
         self._loop = loop
         self._socket = listening
+        self._scheme = "http" if tls is None else "https"
         self._server = _Server(
             uvicorn.Config(
                 make_app(context),
@@ -65,6 +71,7 @@ class Gateway:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
                 proxy_headers=False,
                 limit_concurrency=MOST_CONNECTIONS,
                 backlog=BACKLOG,
@@ -96,7 +103,7 @@ class Gateway:
         beating = asyncio.create_task(self._keep_beating())
         try:
             host, port = self._socket.getsockname()[:2]
-            structlog.get_logger().info("listening", url=f"http://{host}:{port}")
+            structlog.get_logger().info("listening", url=f"{self._scheme}://{host}:{port}")
             await self._server.serve(sockets=[self._socket])
         finally:
             beating.cancel()
@@ -124,11 +131,18 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
         storage=storage,
         apps=apps,
         producer=Confirming(settings.kafka),
-        keys=KnownKeys(storage.keys),
+        keys=Callers(KnownKeys(storage.keys), load_tokens(settings), Rates(_rates(settings))),
         listeners=listeners,
     )
-    following = Following(GATEWAY, settings, Gateway(context, loop, _listen(settings)), listeners.apply)
+    following = Following(
+        GATEWAY, settings, Gateway(context, loop, _listen(settings), tls_context(settings)), listeners.apply
+    )
     return Refreshing(following, settings, apps)
+
+
+def _rates(settings: Settings) -> dict[str, int]:
+    each = settings.http_key_rate
+    return {"key": each, "oidc": each, "app": settings.http_app_rate, "webhook": settings.http_webhook_rate}
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -16,7 +16,21 @@ from headrace.cancelling import NotAsked
 from headrace.contracts.validation import dotted, said
 from headrace.engine.errors import PlatformUnavailable
 from headrace.streams import StreamFailed
-from services.gateway import audit, automations, events, imports, letters, me, rows, runs, starts, tables, versions
+from services.gateway import (
+    audit,
+    automations,
+    events,
+    imports,
+    keys,
+    letters,
+    me,
+    rows,
+    runs,
+    starts,
+    tables,
+    values,
+    versions,
+)
 from services.gateway.context import Context
 from services.gateway.door import Door
 from services.gateway.problems import FieldError, Problem, bad_request, unavailable
@@ -42,7 +56,8 @@ def make_app(context: Context) -> Door:
     )
     webhooks = Webhooks(context)
     api.include_router(webhooks.described())
-    for routes in (events, runs, automations, starts, versions, letters, audit, tables, imports, rows, me):
+    parts = (events, runs, automations, starts, versions, letters, audit, tables, imports, rows, me, keys, values)
+    for routes in parts:
         api.include_router(routes.router(context))
     api.add_exception_handler(Problem, cast(Any, _problem))
     api.add_exception_handler(HTTPException, cast(Any, _http))

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from headrace.auditing import action_facts
 from headrace.contracts.roles import ALL_APPS
 from services.gateway.answers import Limit, answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 
 
 def router(context: Context) -> APIRouter:

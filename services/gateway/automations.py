@@ -17,8 +17,9 @@ from headrace.switching import Asked, NotSwitched, Switch, switch
 from headrace.syntax_mistakes import Unreadable
 from services.gateway import bodies
 from services.gateway.answers import answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.paths import changed, revision_meant, revision_tag, wanted
 from services.gateway.problems import FieldError, Problem, bad_request, not_found
 

@@ -1,12 +1,11 @@
 """What the routes work with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.engine.apps import AppConfig
 from headrace.settings import Settings
 from headrace.storage import Storage
-from services.gateway.identity import KnownKeys
+from headrace.stored_apps import StoredApps
+from services.gateway.identity import Callers
 from services.gateway.listeners import Listeners
 from services.gateway.producing import Confirming
 from services.gateway.replies import Replies
@@ -18,8 +17,8 @@ class Context:
 
     settings: Settings
     storage: Storage
-    apps: Callable[[str], AppConfig]
+    apps: StoredApps
     producer: Confirming
-    keys: KnownKeys
+    keys: Callers
     listeners: Listeners
     replies: Replies

@@ -48,6 +48,10 @@ _HEADERS = [
 ]
 
 
+_OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
+"""RFC 6797, for a year. Where a proxy ends TLS, this is the proxy's to say."""
+
+
 class Door:
     """The outermost ASGI application."""
 
@@ -61,7 +65,7 @@ class Door:
         part = next((each for each in _PARTS if scope["path"].startswith(f"/{each}")), "other")
         request_id = _request_id(scope)
         scope["state"]["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, scope["scheme"] == "https")
         began = time.perf_counter()
         # Of this request's task, whose context ends with it.
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -103,9 +107,9 @@ def _metrics(part: str, status: int) -> tuple[Counter, Histogram]:
 class _Answer:
     """Sends with our headers, and remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, is_tls: bool) -> None:
         self._send = send
-        self._id = (b"x-request-id", request_id.encode())
+        self._own = [*([_OVER_TLS] if is_tls else []), (b"x-request-id", request_id.encode())]
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -113,7 +117,7 @@ class _Answer:
             self.status = message["status"]
             own = {name for name, _ in message["headers"]}
             more = [each for each in _HEADERS if each[0] not in own]
-            message = {**message, "headers": [*message["headers"], *more, self._id]}
+            message = {**message, "headers": [*message["headers"], *more, *self._own]}
         await self._send(message)
 
 

@@ -18,8 +18,9 @@ from headrace.contracts.topics import EVENTS
 from headrace.contracts.validation import dotted, said, written
 from headrace.publisher import DomainEvent, NotPublishable, domain_event
 from services.gateway import bodies
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.problems import FieldError, Problem, bad_request, unavailable
 from services.gateway.producing import NotConfirmed, Place, Refused
 from services.gateway.webhooks import headers_of

@@ -15,9 +15,10 @@ from headrace.engine.rows import NewRow, RowCreated, RowRefused
 from headrace.typed_rows import from_text
 from services.gateway import bodies
 from services.gateway.answers import answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
 from services.gateway.idempotency import origin_of
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.problems import FieldError, Problem, bad_request
 from services.gateway.rows import check, definition_of, read_row, row_id_of
 

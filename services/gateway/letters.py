@@ -12,8 +12,9 @@ from headrace.letter_facts import content, facts
 from headrace.redriving import How
 from headrace.storage import LetterFilter, LetterState
 from services.gateway.answers import MOST, Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.problems import not_found
 
 Ids = Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST)]

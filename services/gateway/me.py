@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from headrace.contracts.roles import Role
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import BEARER, Caller, caller_of
+from services.gateway.identity import BEARER, admitted
 
 
 class Me(BaseModel):
@@ -27,7 +28,7 @@ def router(context: Context) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["identity"])
 
     async def anybody(request: Request, _: Annotated[object, Depends(BEARER)]) -> Caller:
-        return await caller_of(context.keys, request)
+        return await admitted(context.keys, request)
 
     @routes.get("/me")
     async def me(caller: Annotated[Caller, Depends(anybody)]) -> Me:

@@ -73,6 +73,11 @@ def not_found(detail: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "not_found", detail)
 
 
+def unauthorized(detail: str) -> Problem:
+    """Nobody knows who asks."""
+    return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 def bad_request(type: str, detail: str, *errors: FieldError) -> Problem:
     """What was sent cannot be meant."""
     return Problem(HTTPStatus.BAD_REQUEST, type, detail, errors=errors)

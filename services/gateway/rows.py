@@ -33,9 +33,10 @@ from headrace.storage import RowNotMeant
 from headrace.typed_rows import from_json
 from services.gateway import bodies
 from services.gateway.answers import answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
 from services.gateway.idempotency import origin_of
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.paths import ANY, changed, checked_name, etag_of, wanted
 from services.gateway.problems import FieldError, Problem, not_found
 

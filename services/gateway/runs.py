@@ -15,8 +15,9 @@ from headrace.redriving import How
 from headrace.retrying import NotRetried, UnknownRun
 from headrace.storage import RunFilter
 from services.gateway.answers import Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.problems import Problem, not_found
 from services.gateway.responding import run_url
 

@@ -62,7 +62,9 @@ def verify(scheme: Verification, secrets: Mapping[str, str], received: Received)
     """
     live = [secrets[name] for name in scheme.secrets if secrets.get(name)]
     if not live:
-        raise Misconfigured(f"the app has no secret {' or '.join(scheme.secrets)} (HEADRACE_APPS_FILE)")
+        raise Misconfigured(
+            f"the app has no secret {' or '.join(scheme.secrets)} (`headrace secrets set`, or HEADRACE_APPS_FILE)"
+        )
     match scheme:
         case HmacVerification():
             _hmac(scheme, live, received)

@@ -13,8 +13,9 @@ from headrace.engine.rows import RowRefused
 from headrace.storage import SavedTable
 from services.gateway import bodies
 from services.gateway.answers import answer
+from services.gateway.caller import Caller
 from services.gateway.context import Context
-from services.gateway.identity import Caller, requires
+from services.gateway.identity import requires
 from services.gateway.paths import changed, checked_name, revision_meant, revision_tag
 from services.gateway.problems import FieldError, Problem, bad_request, not_found
 

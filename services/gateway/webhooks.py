@@ -84,6 +84,8 @@ class Webhooks:
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise bodies.unsupported(headers["content-encoding"], "a body without content-encoding is accepted")
         delivery = _verified(webhook, context.apps(app).secrets, Received(headers, body, time.time()))
+        # Only now: else a stranger, whom nothing verifies, could use up what its sender may send.
+        context.keys.rates.admit("webhook", f"{app}/{id}")
         now = datetime.now(UTC)
         content = {
             "method": request.method,

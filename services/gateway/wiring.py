@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,21 +11,26 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 
-from headrace.apps import load_apps
 from headrace.contracts.topics import REPLIES
 from headrace.following import Following
 from headrace.installation import GATEWAY
 from headrace.service import Loop
 from headrace.settings import Settings, SettingsError
 from headrace.storage import Storage
+from headrace.stored_apps import Refreshing, StoredApps
+from headrace.streams import Unavailable
 from headrace.streams.config import GroupMemory
 from services.gateway.app import make_app
 from services.gateway.context import Context
-from services.gateway.identity import KnownKeys
+from services.gateway.identity import Callers
+from services.gateway.known_keys import KnownKeys
 from services.gateway.listeners import Listeners
 from services.gateway.producing import CONFIRMED_WITHIN_S, Confirming
 from services.gateway.protocol import BoundedProtocol
+from services.gateway.rates import Rates
 from services.gateway.replies import Replies
+from services.gateway.tls import tls_context
+from services.gateway.tokens import load_tokens
 
 MOST_CONNECTIONS = 10_000
 """Open at a time; each costs some 20 KB. What comes beyond is answered 503."""
@@ -62,10 +68,11 @@ class _Server(uvicorn.Server):
 class Gateway:
     """Serves until it is stopped."""
 
-    def __init__(self, context: Context, loop: Loop, listening: socket.socket) -> None:
+    def __init__(self, context: Context, loop: Loop, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._context = context
         self._loop = loop
         self._socket = listening
+        self._scheme = "http" if tls is None else "https"
         self._server = _Server(
             uvicorn.Config(
                 make_app(context),
@@ -75,6 +82,7 @@ class Gateway:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
                 proxy_headers=False,
                 limit_concurrency=MOST_CONNECTIONS,
                 backlog=BACKLOG,
@@ -108,7 +116,7 @@ class Gateway:
         beating = asyncio.create_task(self._keep_beating())
         try:
             host, port = self._socket.getsockname()[:2]
-            structlog.get_logger().info("listening", url=f"http://{host}:{port}")
+            structlog.get_logger().info("listening", url=f"{self._scheme}://{host}:{port}")
             await self._server.serve(sockets=[self._socket])
         finally:
             beating.cancel()
@@ -121,24 +129,34 @@ class Gateway:
             await asyncio.sleep(BEAT_S)
 
 
-def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> Following:
+def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> Refreshing:
     """The service, ready to run. It needs MongoDB for what MongoDB holds only: webhooks and events pass without it."""
     # What a client does wrong is answered, and counted; uvicorn's lines about it have neither id nor shape.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    listeners, replies = Listeners(), Replies(storage.runs.get)
+    listeners, replies, apps = Listeners(), Replies(storage.runs.get), StoredApps(settings)
+    try:
+        loop.run(apps.load(storage))
+    except Unavailable as away:
+        # Until it is back a webhook that is verified with a stored secret is 503; those of the file are verified.
+        structlog.get_logger().warning("stored secrets are not known yet", reason=str(away))
     context = Context(
         settings=settings,
         storage=storage,
-        apps=load_apps(settings),
+        apps=apps,
         producer=Confirming(settings.kafka),
-        keys=KnownKeys(storage.keys),
+        keys=Callers(KnownKeys(storage.keys), load_tokens(settings), Rates(_rates(settings))),
         listeners=listeners,
         replies=replies,
     )
-    gateway = Gateway(context, loop, _listen(settings))
+    gateway = Gateway(context, loop, _listen(settings), tls_context(settings))
     # From the end on: who waited for what is there already waited at a process that is gone.
     told = Following(GATEWAY, settings, gateway, replies.apply, REPLIES, from_end=True)
-    return Following(GATEWAY, settings, told, listeners.apply)
+    return Refreshing(Following(GATEWAY, settings, told, listeners.apply), settings, apps)
+
+
+def _rates(settings: Settings) -> dict[str, int]:
+    each = settings.http_key_rate
+    return {"key": each, "oidc": each, "app": settings.http_app_rate, "webhook": settings.http_webhook_rate}
 
 
 def _listen(settings: Settings) -> socket.socket:

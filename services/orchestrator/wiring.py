@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from headrace.apps import load_apps
 from headrace.contracts.jobs import PRIORITIES
 from headrace.contracts.topics import CONTROL, JOBS
 from headrace.engine import AioHttpTransport, Orchestrator, Ports, ScriptPool
@@ -13,6 +12,7 @@ from headrace.installation import retry_topics, stream_config
 from headrace.service import DeadLetterWriter, Loop, StoredSuspectMemory
 from headrace.settings import Settings
 from headrace.storage import AppDatabases, Storage
+from headrace.stored_apps import Refreshing, StoredApps
 from headrace.streams import ConcurrentProcessor, GroupMemory
 from services.orchestrator.cancellations import Cancellations
 from services.orchestrator.connected import ConnectedService
@@ -37,10 +37,12 @@ def ranks(settings: Settings) -> Mapping[str, int]:
     return tiers | {topic.full_name(settings.prefix): PRIORITIES.index(each) for each, topic in JOBS.items()}
 
 
-def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> ConnectedService:
-    """The service, ready to run; makes the indexes. Raises SettingsError for an apps file that is wrong."""
-    apps = load_apps(settings)
+def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory) -> Refreshing:
+    """The service, ready to run; makes the indexes. Raises SettingsError for an apps file that is wrong, and
+    for stored values that the configured keys do not open."""
+    apps = StoredApps(settings)
     loop.run(storage.prepare())
+    loop.run(apps.load(storage))
     dead_letter = DeadLetterWriter(NAME, settings)
     http, sql, mongodb, scripts = AioHttpTransport(), SqlPools(), AppDatabases(), ScriptPool()
     ports = Ports(
@@ -67,4 +69,5 @@ def build(settings: Settings, loop: Loop, storage: Storage, memory: GroupMemory)
     )
     controlled = Following(NAME, settings, processor, cancellations.apply, CONTROL)
     following = Following(NAME, settings, controlled, LiveAutomations(listeners.heed, limits.heed, pauses.heed).apply)
-    return ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))
+    connected = ConnectedService(following, loop, (http.close, sql.close, mongodb.close, scripts.close))
+    return Refreshing(connected, settings, apps)

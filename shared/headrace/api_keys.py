@@ -82,6 +82,30 @@ async def revoke_key(storage: Storage, id: str, by: str) -> None:
         done.count = int(await storage.keys.revoke(id, by, datetime.now(UTC)))
 
 
+def key_facts(key: ApiKey) -> dict[str, object]:
+    """The key as JSON shows it: nothing in it opens anything."""
+    return {
+        "key": key.id,
+        "prefix": f"{PREFIX}{key.id}",
+        "name": key.name,
+        "scopes": key.scopes,
+        "state": key_state(key),
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "revoked_by": key.revoked_by,
+        "used_at": key.used_at,
+    }
+
+
+def key_state(key: ApiKey) -> str:
+    """`valid`, `revoked` or `expired`."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= datetime.now(UTC) else "valid"
+
+
 def parts_of(text: str) -> Parts | None:
     """The parts of a key's text; None if it is none."""
     found = _KEY.fullmatch(text)

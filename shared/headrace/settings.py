@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     apps_file: Path | None = None
     """Environment, secrets and connections of the apps: YAML, read when the orchestrator or a test run starts."""
 
+    secrets_keys: SecretStr | None = None
+    """The keys with which stored secrets of apps are sealed: 32 bytes in Base64 each, commas between, the newest
+    first."""
+    secrets_keys_file: Path | None = None
+    """The same as a file, a key a line."""
+
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
     ops_host: str = "127.0.0.1"
@@ -84,6 +90,19 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535)
     """Where the gateway serves HTTP; 0 takes a free port, which the log names."""
+    http_tls_certificate: Path | None = None
+    http_tls_key: Path | None = None
+    http_tls_key_password: SecretStr | None = None
+    """The gateway's chain and key, PEM; without them TLS is a proxy's in front of it."""
+    http_tls_minimum: Literal["1.2", "1.3"] = "1.2"
+    http_key_rate: int = Field(default=200, ge=0)
+    http_app_rate: int = Field(default=1_000, ge=0)
+    http_webhook_rate: int = Field(default=5_000, ge=0)
+    """Requests a second of a key, of all callers of an app, of a webhook, at each gateway; 0 is no limit."""
+    oidc_issuer: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")] | None = None
+    oidc_audience: Annotated[str, StringConstraints(min_length=1)] | None = None
+    oidc_roles_claim: Annotated[str, StringConstraints(min_length=1)] = "headrace_roles"
+    """Whose bearer tokens the gateway believes, for which audience, and the claim with the role by app."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @cached_property

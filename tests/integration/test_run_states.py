@@ -205,11 +205,11 @@ def test_every_arrow_of_the_page_is_walked_and_no_other(installation: Installati
 
     until(lambda: installation.ask(lambda storage: storage.rows.count(APP, "rows")) >= 12, "the first rows")
     ways.all_cancelled("cut")
-    until(lambda: ways.at_rest("holds-back-cancelled", "hand_over"), "the first hand-over")
+    until(lambda: bool(ways.at_rest("holds-back-cancelled", "hand_over")), "the first hand-over")
     ways.cancelled(ways.runs("holds-back-cancelled"))
     with installation.publisher(APP) as publisher:
         publisher.event("holds-back-held", {"for": "nothing"}, key="holds-back-held")
-    until(lambda: ways.at_rest("holds-back-held", "hand_over"), "another one")
+    until(lambda: bool(ways.at_rest("holds-back-held", "hand_over")), "another one")
     ways.switched("holds-back-held", "pause")
     ways.await_state("sleeps-held", "waiting (timer)")
     ways.switched("sleeps-held", "pause")

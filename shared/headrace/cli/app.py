@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from headrace.applying import NotLive, PartlyApplied
 from headrace.cli import (
+    app_values,
     audit,
     automations,
     bench,
@@ -58,6 +59,8 @@ app.add_typer(automations.app, name="automations")
 app.add_typer(runs.app, name="runs")
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(keys.app, name="keys")
+app.add_typer(app_values.secrets, name="secrets")
+app.add_typer(app_values.environment, name="environment")
 app.command()(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(tables.app, name="tables")

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from headrace.api_keys import Made, WrongKey, make_key, revoke_key
+from headrace.api_keys import Made, WrongKey, key_facts, key_state, make_key, revoke_key
 from headrace.cli.output import (
     Failed,
     Json,
@@ -55,12 +55,12 @@ def list_keys(as_json: Json = False) -> None:
     """All keys, without what is secret of them."""
     found = with_storage(connected_settings(), lambda storage: storage.keys.all())
     if as_json:
-        print_json([_facts(each) for each in found])
+        print_json([key_facts(each) for each in found])
         return
     print_lines(
         ("key", "name", "scopes", "state", "expires", "used", "by"),
         [
-            (key.id, key.name, _scopes(key), _state(key), _time(key.expires_at), _time(key.used_at), key.created_by)
+            (key.id, key.name, _scopes(key), key_state(key), _time(key.expires_at), _time(key.used_at), key.created_by)
             for key in found
         ],
     )
@@ -86,36 +86,15 @@ def revoke(
 def tell_made(made: Made, as_json: bool = False) -> None:
     """Shows a new key."""
     if as_json:
-        print_json({**_facts(made.key), "text": made.text})
+        print_json({**key_facts(made.key), "text": made.text})
         return
     print(made.text)
     told = f"key {made.key.id} ({made.key.name}): {_scopes(made.key)}; it is not shown again"
     console.print(told, highlight=False, markup=False)
 
 
-def _facts(key: ApiKey) -> dict[str, object]:
-    return {
-        "key": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "state": _state(key),
-        "created_at": key.created_at,
-        "created_by": key.created_by,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        "revoked_by": key.revoked_by,
-        "used_at": key.used_at,
-    }
-
-
 def _scopes(key: ApiKey) -> str:
     return ", ".join(f"{role} of {'all apps' if app == ALL_APPS else app}" for app, role in key.scopes.items())
-
-
-def _state(key: ApiKey) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= datetime.now(UTC) else "valid"
 
 
 def _time(time: datetime | None) -> str:

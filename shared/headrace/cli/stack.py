@@ -74,13 +74,17 @@ def up() -> None:
             console.print(f"{name:<18} http://127.0.0.1:{port}/metrics")
         for process in found.services.processes:
             if process.http_port is not None:
-                console.print(f"HTTP     http://{found.settings.http_host}:{process.http_port}")
+                console.print(f"HTTP     {_scheme(found.settings)}://{found.settings.http_host}:{process.http_port}")
         _make_first_key(found.settings)
         console.print(HOW)
         while True:
             found.stack.check()
             found.services.check()
             time.sleep(1)
+
+
+def _scheme(settings: Settings) -> str:
+    return "http" if settings.http_tls_certificate is None else "https"
 
 
 def _make_first_key(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """MongoDB, all of it: nothing else imports the driver, and no driver type leaves this folder."""
 
 from headrace.storage.app_databases import AppDatabases
+from headrace.storage.app_values import AppValue, AppValueStore, Former, Kind
 from headrace.storage.audit import Action, AuditStore, Conclusion
 from headrace.storage.automations import AutomationStore, RevisionChanged, Saved
 from headrace.storage.change_stream import ChangeBatch, ChangesRefused, ChangeStream, PositionLost
@@ -30,6 +31,8 @@ __all__ = [
     "Action",
     "ApiKey",
     "AppDatabases",
+    "AppValue",
+    "AppValueStore",
     "Applied",
     "ArrivedLetter",
     "AuditStore",
@@ -40,8 +43,10 @@ __all__ = [
     "ChangesRefused",
     "Conclusion",
     "DeadLetterStore",
+    "Former",
     "GroupStore",
     "KeyStore",
+    "Kind",
     "Letter",
     "LetterFilter",
     "LetterState",

@@ -7,6 +7,7 @@ from pymongo.errors import PyMongoError
 
 from headrace.contracts.positions import SnapshotPosition
 from headrace.settings import Settings, SettingsError
+from headrace.storage.app_values import AppValueStore
 from headrace.storage.audit import AuditStore
 from headrace.storage.automations import AutomationStore
 from headrace.storage.change_stream import ChangeStream
@@ -49,6 +50,7 @@ class Storage:
         self.dead_letters = DeadLetterStore(database)
         self.audit = AuditStore(database)
         self.keys = KeyStore(database)
+        self.app_values = AppValueStore(database)
 
     async def prepare(self) -> None:
         """Makes the indexes, and what a save of a table was cut off before; repeatable. Raises PlatformUnavailable."""

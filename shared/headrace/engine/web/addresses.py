@@ -4,7 +4,7 @@ The check is made on the address that is connected to, after the name was resolv
 public address while it is checked and to a private one afterwards.
 """
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _METADATA = frozenset(
     (
@@ -14,8 +14,17 @@ _METADATA = frozenset(
         ip_address("192.0.0.192"),
     )
 )
-_NAT64 = ip_network("64:ff9b::/96")
-_NAT64_BITS = 0xFFFFFFFF
+_CARRIERS = (
+    ip_network("64:ff9b::/96"),  # NAT64 (RFC 6052)
+    ip_network("::ffff:0:0:0/96"),  # IPv4-translated (RFC 2765)
+)
+"""Prefixes of IPv6 addresses whose last 32 bits are an IPv4 address that a translator connects to."""
+_LAST_BITS = 0xFFFFFFFF
+_CLOSED = (
+    ip_network("64:ff9b:1::/48"),  # NAT64 of a site's own (RFC 8215): where the IPv4 bits are, only the site knows
+    ip_network("fec0::/10"),  # site-local, deprecated (RFC 3879), still routed by some networks
+)
+"""Not global, which Python's ipaddress (3.11) does not know."""
 
 
 def is_literal(host: str) -> bool:
@@ -36,24 +45,24 @@ def refusal(address: str, *, allow_private: bool) -> str | None:
         return "it is a link-local or metadata address"
     if found.is_unspecified or found.is_multicast:
         return "it is no address of a single host"
-    if not found.is_global and not allow_private:
+    if (not found.is_global or any(found in each for each in _CLOSED)) and not allow_private:
         return "it is a loopback, private or reserved address"
     return None
 
 
 def _innermost(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 one carries (mapped, NAT64, 6to4, Teredo), else the address itself."""
+    """The IPv4 address that an IPv6 one carries (mapped, NAT64, translated, 6to4, Teredo), else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if isinstance(_NAT64, IPv6Network) and address in _NAT64:
-        return IPv4Address(int(address) & _NAT64_BITS)
+    if any(address in each for each in _CARRIERS):
+        return IPv4Address(int(address) & _LAST_BITS)
     if address.sixtofour is not None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
     # `::127.0.0.1`, deprecated, still routed by some stacks.
-    if 1 < int(address) <= _NAT64_BITS:
+    if 1 < int(address) <= _LAST_BITS:
         return IPv4Address(int(address))
     return address

@@ -1,5 +1,6 @@
 """A run that waits for an event, or for the end of another run, holds no worker, and goes on with what came."""
 
+import asyncio
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -8,12 +9,26 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resuming import AT, JOB, Came, Cut, Leaving, World, by_key, execute, run_to_its_end, shape
+from resuming import (
+    AT,
+    JOB,
+    Came,
+    Cut,
+    Leaving,
+    LoopClock,
+    VirtualLoop,
+    World,
+    answer_to,
+    by_key,
+    execute,
+    run_to_its_end,
+    shape,
+)
 from test_resume import plan_of
 
 from headrace.contracts.jobs import derived_uuid, next_segment, read_job, run_id
 from headrace.contracts.reserved import CALLED, ENDED, read_start
-from headrace.engine import Cancellation
+from headrace.engine import Cancellation, Outcome
 from headrace.engine.decisions import Hold, Leave, Park
 from headrace.engine.publications import own_event
 
@@ -138,6 +153,26 @@ def test_an_event_that_came_in_time_counts_also_where_its_run_is_late_with_one_t
     assert [answer.at for answer in course.answers] == [0, 1, 2]
     course = run_to_its_end(World(), plan_of([wait]), events=[events[0], events[3]], late_s=late_s)
     assert results(course)["paid"]["error"]["type"] == "timeout"
+
+
+def test_behind_each_event_that_is_not_meant_the_run_looks_for_another_however_slowly_it_is_told() -> None:
+    wait = waiting(match="{{ data == 4 }}") | {"timeout": "1m"}
+    events = [paid(n, n) for n in range(5)]
+
+    async def told_slowly() -> Outcome:
+        world, plan, job, answer = World(), plan_of([wait]), JOB, None
+        for late_s in (55, 9, 9, 9, 9):
+            outcome = await execute(world, plan, job, answer=answer)
+            assert isinstance(outcome.decision, Park)
+            found = answer_to(outcome.decision.events[0], events)
+            assert found is not None
+            await asyncio.sleep(late_s)
+            assert LoopClock().now() < outcome.decision.until, "its timer does not come before the answer"
+            answer, job = found[0], read_job(next_segment(job))
+        return await execute(world, plan, job, answer=answer)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(told_slowly()).record["steps"][0].get("outputs", {})["data"] == 4
 
 
 @pytest.mark.parametrize("leaving", [{"uncommitted": {1}}, {"dead": {1}}, {"uncommitted": {1, 2}}])

@@ -144,7 +144,7 @@ async def _answer(
 
     An event is taken by one step of a run, so that two that wait for the same do not take it for two. Raises
     StepTimeout once the time is up. Where anything else than the timer has resumed the run, or nothing has, it had not
-    asked for all that came in time: then it does so once more.
+    asked for all that came in time: then it does so once more, and again after each event that it passes over.
     """
     answer, clock, segment = run.answer, run.ports.clock, (run.job.generation, run.job.segment)
     is_passed_over = False
@@ -161,7 +161,9 @@ async def _answer(
     left = (over - clock.now()).total_seconds()
     is_timer = answer is None and journal.has_parked_before(run.job)
     has_looked = awaited.over is not None and tuple(awaited.looked) < segment
-    if left <= LEAST_PARKED_S and not is_timer and (is_passed_over or not has_looked):
+    # Behind an event that was passed over may stand another one that came in time, and each is told of by itself.
+    asks_again = left < LAST_LOOK_S if is_passed_over else left <= LEAST_PARKED_S and not is_timer and not has_looked
+    if asks_again:
         over, left = clock.now() + timedelta(seconds=LAST_LOOK_S), LAST_LOOK_S
         awaited = awaited._replace(over=over, looked=segment)
         journal.note_decision(run.key, (awaited, inputs))

@@ -16,7 +16,20 @@ from headrace.cancelling import NotAsked
 from headrace.contracts.validation import dotted, said
 from headrace.engine.errors import PlatformUnavailable
 from headrace.streams import StreamFailed
-from services.gateway import audit, automations, events, imports, letters, me, rows, runs, starts, tables, versions
+from services.gateway import (
+    audit,
+    automations,
+    events,
+    imports,
+    letters,
+    me,
+    rows,
+    runs,
+    schemas,
+    starts,
+    tables,
+    versions,
+)
 from services.gateway.context import Context
 from services.gateway.door import Door
 from services.gateway.problems import FieldError, Problem, bad_request, unavailable
@@ -44,6 +57,7 @@ def make_app(context: Context) -> Door:
     api.include_router(webhooks.described())
     for routes in (events, runs, automations, starts, versions, letters, audit, tables, imports, rows, me):
         api.include_router(routes.router(context))
+    api.include_router(schemas.router())
     api.add_exception_handler(Problem, cast(Any, _problem))
     api.add_exception_handler(HTTPException, cast(Any, _http))
     api.add_exception_handler(RequestValidationError, cast(Any, _invalid))

@@ -26,6 +26,7 @@ from services.gateway import (
     me,
     rows,
     runs,
+    schemas,
     starts,
     tables,
     values,
@@ -59,6 +60,7 @@ def make_app(context: Context) -> Door:
     parts = (events, runs, automations, starts, versions, letters, audit, tables, imports, rows, me, keys, values)
     for routes in parts:
         api.include_router(routes.router(context))
+    api.include_router(schemas.router())
     api.add_exception_handler(Problem, cast(Any, _problem))
     api.add_exception_handler(HTTPException, cast(Any, _http))
     api.add_exception_handler(RequestValidationError, cast(Any, _invalid))

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from headrace import applying
 from headrace.contracts.automation import Automation, DocumentError, LiveAutomation
 from headrace.documents import checked
+from headrace.linting import lint
 from headrace.parsing import parse_json, parse_yaml
 from headrace.storage import RevisionChanged
 from headrace.switching import Asked, NotSwitched, Switch, switch
@@ -51,9 +52,12 @@ def router(context: Context) -> APIRouter:
     # Before the routes with a name: "validate" would be one.
     @routes.post("/validate", openapi_extra=_DOCUMENT)
     async def validate(app: str, request: Request, _: Annotated[Caller, Depends(viewer)]) -> Response:
-        """Whether a document could be applied: 200, or 422 with the path of each mistake. Saves nothing."""
+        """Whether a document could be applied: 200, or 422 with the path of each mistake. Saves nothing. `findings` is
+        what `headrace lint` finds in a valid one, by itself: an `error` never does what its author means."""
         automation = await _read(request, app)
-        return answer({"automation": automation.id})
+        findings = await asyncio.to_thread(lint, [automation])
+        told = [{name: value for name, value in each._asdict().items() if name != "automation"} for each in findings]
+        return answer({"automation": automation.id, "findings": told})
 
     @routes.get("/{name}")
     async def show(request: Request, app: str, name: str, _: Annotated[Caller, Depends(viewer)]) -> Response:

@@ -26,13 +26,11 @@ def differences(before: object, after: object, path: str = "") -> Iterator[Diffe
     Steps, and whatever else in a list has an `id` or a `name` that no other there has, are compared with those of the
     same one: a step that is put between others is one difference. Their paths name them by it: `steps[pay].with.url`.
     """
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        yield from _named(cast("Mapping[str, object]", before), cast("Mapping[str, object]", after), path)
-    elif (
-        isinstance(before, Sequence) and isinstance(after, Sequence) and not {type(before), type(after)} & {str, bytes}
-    ):
-        yield from _listed(cast("Sequence[object]", before), cast("Sequence[object]", after), path)
-    elif _encoded(before) != _encoded(after):
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _named(cast("dict[str, object]", before), cast("dict[str, object]", after), path)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _listed(cast("list[object]", before), cast("list[object]", after), path)
+    elif _encoded(cast(object, before)) != _encoded(after):
         yield Difference(path, "changed", before, after)
 
 

@@ -48,9 +48,10 @@ def test_a_step_that_is_put_between_others_is_one_difference_and_order_counts() 
     assert found({"steps": steps}, {"steps": steps[::-1]}) == [Difference("steps", "changed", ["a", "c"], ["c", "a"])]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [(1, True), (1, 1.0), (0, False), (None, 0), ("1", 1), ([], {}), ("", [])]
-)
+UNLIKE: list[tuple[object, object]] = [(1, True), (1, 1.0), (0, False), (None, 0), ("1", 1), ([], {}), ("", [])]
+
+
+@pytest.mark.parametrize(("before", "after"), UNLIKE)
 def test_what_json_tells_apart_differs(before: object, after: object) -> None:
     assert found({"a": before}, {"a": after}) == [Difference("a", "changed", before, after)]
 

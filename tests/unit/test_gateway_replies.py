@@ -70,6 +70,7 @@ async def test_as_the_process_ends_who_waits_and_who_comes_is_let_go() -> None:
     with replies.expecting("a") as waiting:
         assert waiting is not None
         replies.drain()
+        assert waiting.done()
         assert await replies.outcome(waiting, "a", 60, never) is None
         with replies.expecting("b") as late:
             assert late is None

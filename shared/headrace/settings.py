@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     apps_file: Path | None = None
     """Environment, secrets and connections of the apps: YAML, read when the orchestrator or a test run starts."""
 
+    sources_file: Path | None = None
+    """Topics that others write, as events: YAML, read when the matcher starts."""
+
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""
     ops_host: str = "127.0.0.1"

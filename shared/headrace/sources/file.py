@@ -5,8 +5,9 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from headrace.contracts.topics import REPLAY
 from headrace.contracts.validation import explain
-from headrace.installation import sources_config, topics
+from headrace.installation import topics
 from headrace.settings import Settings, SettingsError
 from headrace.sources.decoding import Sources
 from headrace.sources.model import SourcesFile
@@ -30,9 +31,8 @@ def open_sources(settings: Settings, path: Path) -> Sources:
         taken = [each for each in own if each == name or matches(name, each)]
         if taken:
             raise _wrong(path, f"sources.{number}.topic: {name} is {taken[0]}, a topic of Headrace's own")
-    replay = sources_config(settings, [], 1).topics[0]
     try:
-        return Sources(file, decoder_of(file), replay)
+        return Sources(file, decoder_of(file), REPLAY.full_name(settings.prefix))
     except ImportError as error:
         raise _wrong(
             path, f"registry: {error.name} is not installed; `pip install 'headrace[registry]'` brings all it needs"

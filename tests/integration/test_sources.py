@@ -14,6 +14,8 @@ from confluent_kafka import Producer
 from conftest import DEADLINE_S, Installation, run_headrace, until
 from schema_registry import SchemaRegistry, framed
 
+from headrace.contracts.cloudevents import Location, read_event
+from headrace.contracts.jobs import run_id
 from headrace.embedded import Supervisor
 from headrace.settings import Settings
 from headrace.storage import RunFilter
@@ -170,7 +172,9 @@ def test_poison_of_others_is_a_dead_letter_that_is_redriven_beside_their_topic(
     assert done.returncode == 0, done.stderr
     assert collected(installation, 2) == [1, 2]
     (first,) = [run for run in found(installation) if run["collected"] == 1]
-    assert first["cause"]["source"] == f"kafka:{topic}"
+    partition, offset = map(int, letter["source"].split("/")[1:])
+    place = read_event([("ce_app", b"shop")], Location(topic, partition, offset), 0)
+    assert first["_id"] == run_id("shop", "paid", place), "it is the event of its first place"
     assert len(installation.read(f"{installation.settings.prefix}.replay")) == 1
 
 

@@ -1,12 +1,13 @@
 """Names and topics of one installation, from its settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from headrace.contracts.topics import (
     AUTOMATIONS,
     CARRIERS,
     DAY_MS,
     DEAD_LETTERS,
+    REPLAY,
     RETRIES,
     RUNS,
     SHARDS,
@@ -19,7 +20,7 @@ from headrace.contracts.topics import (
 )
 from headrace.settings import Settings
 from headrace.streams.admin import TopicSpec
-from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig
+from headrace.streams.config import MAX_MESSAGE_BYTES, StreamConfig, nowhere
 
 READS: Mapping[str, tuple[Topic, ...]] = {
     "trigger_matcher": SOURCES,
@@ -119,6 +120,26 @@ def stream_config(settings: Settings, service: str, max_batch: int) -> StreamCon
         transactional_id=f"{name}-{settings.slot}",
         max_batch=max_batch,
         delays={topic.full_name(settings.prefix): delay for delay, topic in retry_topics(settings).items()},
+    )
+
+
+def sources_config(
+    settings: Settings, topics: Sequence[str], max_batch: int, begins_at_end: Callable[[str], bool] = nowhere
+) -> StreamConfig:
+    """The matcher's other stream: `topics` that others write, and those of their records that stand again in `replay`.
+
+    A group of its own, so that what is wrong with them (no right to read, a registry that is away) is not wrong with
+    the installation's own events.
+    """
+    name = f"{group_name(settings, 'trigger_matcher')}-sources"
+    return StreamConfig(
+        kafka=settings.kafka,
+        group=name,
+        topics=[REPLAY.full_name(settings.prefix), *topics],
+        client_id=f"{name}-{settings.slot}",
+        transactional_id=f"{name}-{settings.slot}",
+        max_batch=max_batch,
+        begins_at_end=begins_at_end,
     )
 
 

@@ -1,6 +1,7 @@
 """A dead letter to the record that takes up again what waits in it.
 
 A run's job goes back with the next generation; every other record as it was read, to the topic that it was read from.
+Only one of a topic that others write goes to `replay`: that topic has other readers.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Literal
 
 import orjson
 
-from headrace.contracts.cloudevents import REPLAY_HEADER, Headers, repeating_headers
+from headrace.contracts.cloudevents import REDRIVEN_HEADER, REPLAY_HEADER, Headers, repeating_headers
 from headrace.contracts.deadletters import DeadLetter, cut_key, is_resumption
 from headrace.contracts.errors import ContractError
 from headrace.contracts.jobs import Job, job_key, location_text, read_job, redriven, write_job
@@ -21,7 +22,7 @@ from headrace.contracts.resumptions import (
     resumption_headers,
     write_resumption,
 )
-from headrace.contracts.topics import JOBS, SOURCES, Topic
+from headrace.contracts.topics import JOBS, REPLAY, SOURCES, Topic
 from headrace.installation import READS, carriers, source_topics
 from headrace.settings import Settings
 from headrace.storage import Storage
@@ -31,6 +32,10 @@ from headrace.streams.producing import Placed
 
 _JOB_HEADERS = frozenset(("traceparent", REPLAY_HEADER))
 """What the matcher gives a job: the rest was of the dead job's way."""
+
+
+_MATCHER = "trigger_matcher"
+"""The service that reads topics which are not the installation's."""
 
 
 class NotRedrivable(Exception):
@@ -67,11 +72,14 @@ class Redriver:
         self._latest: dict[str, int | None] = {}
         self._carriers = _names(settings, carriers(settings))
         self._sources = _names(settings, SOURCES)
+        self._replay = REPLAY.full_name(settings.prefix)
         self._known = frozenset(topic for service in READS for topic in source_topics(settings, service))
 
     async def outgoing(self, letter: DeadLetter) -> Placed:
         """The record that redrives `letter`; raises NotRedrivable, PlatformUnavailable, StreamFailed."""
         topic = letter.source.topic
+        if topic not in self._known and letter.service == _MATCHER:
+            return await self._of_others(letter)
         if topic not in self._known:
             raise NotRedrivable(f"it came from {topic}, which no service of this installation reads")
         if topic in self._carriers:
@@ -81,6 +89,15 @@ class Redriver:
         if topic in self._sources:
             headers = repeating_headers(headers, letter.source, letter.timestamp_ms)
         return _put_back(letter, record, headers)
+
+    async def _of_others(self, letter: DeadLetter) -> Placed:
+        """A record of a topic that others write. Where it stands again has other partitions than where it stood."""
+        record = await self._whole(letter)
+        # Outside of `replay` the header is not ours: whoever writes the topic does not say where its records stand.
+        is_first = letter.source.topic != self._replay
+        kept = [each for each in record.headers if not (is_first and each[0] == REDRIVEN_HEADER)]
+        headers = repeating_headers(kept, letter.source, letter.timestamp_ms)
+        return Placed(Outgoing(self._replay, record.key, record.value, headers))
 
     async def _carrier(self, letter: DeadLetter) -> Placed:
         is_edited = self._how.edited is not None

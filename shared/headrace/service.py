@@ -20,7 +20,8 @@ import uvloop
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from headrace.contracts.cloudevents import Location, app_of
+from headrace.contracts.cloudevents import Location
+from headrace.contracts.cloudevents import app_of as app_of_headers
 from headrace.contracts.deadletters import About, Reason, Refused, about_carrier, about_outcome, cut_key, dead_letter
 from headrace.contracts.jobs import Job
 from headrace.contracts.topics import DEAD_LETTERS
@@ -171,9 +172,13 @@ def _unavailable() -> Generator[None]:
 
 
 class DeadLetterWriter:
-    """Makes dead letters of records that a service could not process."""
+    """Makes dead letters of records that a service could not process.
 
-    def __init__(self, service: str, settings: Settings) -> None:
+    `app_of` names the app of a record that is no event of ours; by default an event's headers do.
+    """
+
+    def __init__(self, service: str, settings: Settings, app_of: Callable[[Record], str] | None = None) -> None:
+        self._app_of = app_of or _app_of_event
         self._service = service
         self._topic = DEAD_LETTERS.full_name(settings.prefix)
         self._carriers = frozenset(topic.full_name(settings.prefix) for topic in carriers(settings))
@@ -185,7 +190,7 @@ class DeadLetterWriter:
         If the record carries a run, the letter says of which.
         """
         is_carrier = record.topic in self._carriers
-        about = about_carrier(record.value, record.headers) if is_carrier else About(app_of(record.headers))
+        about = about_carrier(record.value, record.headers) if is_carrier else About(self._app_of(record))
         return self._letter(record, type, message, about)
 
     def of_automation(self, record: Record, type: str, message: str, app: str, automation: str) -> Outgoing:
@@ -201,6 +206,10 @@ class DeadLetterWriter:
         refused = Refused(location, record.key, record.value, record.headers, record.timestamp_ms)
         letter = dead_letter(self._service, refused, Reason(type=type, message=message), self._clock.now(), about)
         return Outgoing(self._topic, cut_key(record.key), letter)
+
+
+def _app_of_event(record: Record) -> str:
+    return app_of_headers(record.headers)
 
 
 Build = Callable[[Settings, Loop, Storage, GroupMemory], Service]

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     first."""
     secrets_keys_file: Path | None = None
     """The same as a file, a key a line."""
+    sources_file: Path | None = None
+    """Topics that others write, as events: YAML, read when the matcher starts."""
 
     slot: int = Field(default=0, ge=0)
     """This process among its service's: the StatefulSet ordinal or process index. Two living ones never share it."""

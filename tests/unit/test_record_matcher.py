@@ -110,7 +110,7 @@ def test_what_may_be_nested_can_be_read_by_the_orchestrator(carry: Any, data: st
 
 
 def test_a_value_that_cannot_be_written_again_costs_its_record_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.trigger_matcher.events.refuse_deep", lambda *_: None)
+    monkeypatch.setattr("headrace.contracts.bodies.refuse_deep", lambda *_: None)
     first, second = made(event("[" * 900 + "]" * 900), event("{}"))
     assert reason(first)[0] == "not_representable"
     assert second.topic == "headrace.jobs.normal"

@@ -25,6 +25,7 @@ from headrace.cli import (
     keys,
     linting,
     runs,
+    sources,
     stack,
     tables,
     topics,
@@ -64,6 +65,7 @@ app.add_typer(app_values.environment, name="environment")
 app.command()(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(tables.app, name="tables")
+app.add_typer(sources.app, name="sources")
 app.command()(topics.topics)
 app.add_typer(groups.app, name="groups")
 app.add_typer(capture.app, name="capture")

@@ -102,6 +102,8 @@ SHARDS = Topic(
     partitions=1,
 )
 
+REPLAY = Topic("replay", "as in the source", "the source's event, which a header names by its first place")
+
 SOURCES: tuple[Topic, ...] = (ROWS, WEBHOOKS, EVENTS, TICKS)
 """Whose records are events, which automations listen to."""
 
@@ -121,5 +123,6 @@ TOPICS: tuple[Topic, ...] = (
     STATS,
     INSIGHTS,
     SHARDS,
+    REPLAY,
 )
 """Those that a service reads or writes today; each later service adds its own."""

@@ -1,6 +1,6 @@
 """Which automations an event triggers, and the job of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,13 +40,25 @@ _MOST_BYTES = 4
 Found = list[Match | MatchError]
 
 
-def match_row(index: Index, event: Event, change: RowChange, row_id: str, record_key: str, location: Location) -> Found:
-    """What a row change triggers; a snapshot's row (`op: r`) nothing."""
+def match_row(
+    index: Index,
+    event: Event,
+    change: RowChange,
+    row_id: str,
+    record_key: str,
+    location: Location,
+    changed: Sequence[str] | None = None,
+) -> Found:
+    """What a row change triggers; a snapshot's row (`op: r`) nothing.
+
+    `changed` names the columns that differ where something other than the images tells. Where nothing does, each
+    column may have changed, and all are named.
+    """
     type = ROW_TYPES[change.op]
     definitions = index.for_row(event.app, type, change.source.table)
     if not definitions:
         return []
-    changed = change.changed
+    changed = change.changed if changed is None else list(changed)
     trigger: dict[str, object] = {
         "type": type,
         "table": change.source.table,

@@ -42,6 +42,7 @@ class BatchProcessor:
             self._committed.__contains__,
             capacity=4 * config.max_batch,
             capacity_bytes=4 * config.max_batch_bytes,
+            begins_at_end=config.begins_at_end,
         )
         self._cycle = TransactionCycle(
             lambda: Producer(producer_properties(config)), self._intake, dead_letter, self._stop

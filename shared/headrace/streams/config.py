@@ -46,9 +46,15 @@ class SuspectMemory(Protocol):
         ...
 
 
+def nowhere(topic: str) -> bool:
+    """For streams that read every topic from its beginning."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """What a service tells of its stream. `kafka` is the client's connection; names are whole, with their prefix.
+    """What a service tells of its stream. `kafka` is the client's connection; names are whole, with their prefix. A
+    topic that begins with `^` is a pattern, which the broker (4.0 or later) matches with whole names, new ones too.
 
     `client_id` ends with the slot; `transactional_id` too, so that a restart ends its own open transaction.
     """
@@ -76,6 +82,8 @@ class StreamConfig:
     never starved. What is not named has rank 0."""
     shares: Sequence[float] = (1.0,)
     """Concurrent shape: how much of `max_in_flight` each rank may take."""
+    begins_at_end: Callable[[str], bool] = nowhere
+    """Batch shape: of which topics a partition without an offset is begun at its end, not at its beginning."""
 
 
 def consumer_properties(config: StreamConfig) -> dict[str, str | int | bool]:

@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.streams import metrics
 from headrace.streams.buffer import Buffer
 from headrace.streams.commit_metadata import CommitPoint, decode
+from headrace.streams.config import nowhere
 from headrace.streams.errors import HOPELESS, OffsetsLost, StreamFailed
 from headrace.streams.listener import Listener, NoListener
 from headrace.streams.offsets import COMMITTED_TIMEOUT_S, committed, committed_at_last
@@ -62,6 +63,7 @@ class Intake:
     `ranks`: topics whose records are handed out after those of lower ranks, see `Buffer`.
     `whole`: a partition is read from its beginning, whatever is committed; `known` is not asked, and `target` tells how
     far it must be read.
+    `begins_at_end`: of which topics a partition that was never committed is begun with what comes.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Intake:
         *,
         whole: bool = False,
         ranks: Mapping[str, int] = MappingProxyType({}),
+        begins_at_end: Callable[[str], bool] = nowhere,
     ) -> None:
+        self._begins_at_end = begins_at_end
         self._whole = whole
         self._listener = listener or NoListener()
         self.commit_lock = threading.Lock()
@@ -331,13 +335,13 @@ class Intake:
             elif found.offset < 0:
                 if self._known((found.topic, found.partition)):
                     raise OffsetsLost(self._group, found.topic, found.partition, "none is committed")
-                found.offset = OFFSET_BEGINNING
+                found.offset = OFFSET_END if self._begins_at_end(found.topic) else OFFSET_BEGINNING
         for found in offsets:
             self._last_epoch += 1
             partition = found.topic, found.partition
             self._epochs[partition] = self._last_epoch
             self._ends.pop(partition, None)
-            known = None if found.offset == OFFSET_BEGINNING else _point(found)
+            known = None if found.offset < 0 else _point(found)
             self._listener.assigned(partition, self._last_epoch, known)
         consumer.incremental_assign(offsets)
         if full := [found for found in offsets if self._buffer.rank(found.topic) in self._full]:

@@ -19,7 +19,7 @@ from headrace.streams import StreamFailed
 from services.gateway import audit, automations, events, imports, keys, letters, me, rows, runs, tables, values
 from services.gateway.context import Context
 from services.gateway.door import Door
-from services.gateway.problems import FieldError, Problem, bad_request, unavailable
+from services.gateway.problems import FieldError, Problem, bad_request, internal, unavailable
 from services.gateway.webhooks import Webhooks
 
 WORTH_PACKING = 1_024
@@ -50,6 +50,7 @@ def make_app(context: Context) -> Door:
     for away in (PlatformUnavailable, StreamFailed, NotAsked, PartlyApplied, NotLive):
         api.add_exception_handler(away, cast(Any, _away))
     api.add_exception_handler(KafkaException, cast(Any, _kafka_away))
+    api.add_exception_handler(Exception, cast(Any, _unexpected))
     api.add_middleware(GZipMiddleware, minimum_size=WORTH_PACKING, compresslevel=PACK_LEVEL)
     return Door(_Split(webhooks, api))
 
@@ -65,6 +66,11 @@ class _Split:
         """Answers."""
         to = self._webhooks if scope["path"].startswith("/webhooks/") else self._api
         await to(scope, receive, send)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Without it Starlette answers with a text of its own. It raises the error again, so that the door logs it."""
+    return internal().response(request.state.request_id)
 
 
 async def _problem(request: Request, error: Problem) -> Response:

@@ -73,6 +73,12 @@ def unauthorized(detail: str) -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+def internal() -> Problem:
+    """Nobody expected it."""
+    told = "a bug of ours; the log has it under the request's id"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", told)
+
+
 def bad_request(type: str, detail: str, *errors: FieldError) -> Problem:
     """What was sent cannot be meant."""
     return Problem(HTTPStatus.BAD_REQUEST, type, detail, errors=errors)

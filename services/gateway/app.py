@@ -19,7 +19,7 @@ from headrace.streams import StreamFailed
 from services.gateway import audit, automations, events, imports, keys, letters, me, rows, runs, tables, values
 from services.gateway.context import Context
 from services.gateway.door import Door
-from services.gateway.problems import FieldError, Problem, bad_request, internal, unavailable
+from services.gateway.problems import DESCRIBED, FieldError, Problem, bad_request, internal, unavailable
 from services.gateway.webhooks import Webhooks
 
 WORTH_PACKING = 1_024
@@ -39,6 +39,8 @@ def make_app(context: Context) -> Door:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Before FastAPI's own 422, which is of another shape than ours.
+        responses={"default": DESCRIBED},
     )
     webhooks = Webhooks(context)
     api.include_router(webhooks.described())

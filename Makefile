@@ -7,7 +7,7 @@ ARGS   ?=
 # The last line of `make demo ARGS=--json` is its result, also when another make calls it.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test test-unit test-chaos chaos bench lint format lock clean
+.PHONY: demo test test-unit test-chaos chaos bench lint audit format lock clean
 
 demo: $(STAMP)
 	@exec $(BIN)/headrace demo $(ARGS)
@@ -35,6 +35,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the locked packages.
+audit: $(STAMP)
+	@PYTHON=$(PYTHON) .ci/audit
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -34,7 +34,7 @@ from services.gateway import (
 )
 from services.gateway.context import Context
 from services.gateway.door import Door
-from services.gateway.problems import FieldError, Problem, bad_request, unavailable
+from services.gateway.problems import DESCRIBED, FieldError, Problem, bad_request, internal, unavailable
 from services.gateway.webhooks import Webhooks
 
 WORTH_PACKING = 1_024
@@ -54,6 +54,8 @@ def make_app(context: Context) -> Door:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Before FastAPI's own 422, which is of another shape than ours.
+        responses={"default": DESCRIBED},
     )
     webhooks = Webhooks(context)
     api.include_router(webhooks.described())
@@ -67,6 +69,7 @@ def make_app(context: Context) -> Door:
     for away in (PlatformUnavailable, StreamFailed, NotAsked, PartlyApplied, NotLive):
         api.add_exception_handler(away, cast(Any, _away))
     api.add_exception_handler(KafkaException, cast(Any, _kafka_away))
+    api.add_exception_handler(Exception, cast(Any, _unexpected))
     api.add_middleware(GZipMiddleware, minimum_size=WORTH_PACKING, compresslevel=PACK_LEVEL)
     return Door(_Split(webhooks, api))
 
@@ -82,6 +85,11 @@ class _Split:
         """Answers."""
         to = self._webhooks if scope["path"].startswith("/webhooks/") else self._api
         await to(scope, receive, send)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Without it Starlette answers with a text of its own. It raises the error again, so that the door logs it."""
+    return internal().response(request.state.request_id)
 
 
 async def _problem(request: Request, error: Problem) -> Response:

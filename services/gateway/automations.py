@@ -115,13 +115,18 @@ def router(context: Context) -> APIRouter:
 _SWITCHES: tuple[Switch, ...] = ("pause", "resume", "disable", "enable")
 
 
+_READING = asyncio.Semaphore(1)
+"""Of documents at a time: the largest takes seconds of one core, which is webhooks' as well."""
+
+
 async def _read(request: Request, app: str, name: str | None = None) -> Automation:
     """The automation in the body, which is of this app and name; raises Problem with the path of each mistake."""
     body, kind = await request.body(), bodies.media_type(request.headers.get("content-type", ""))
     if not bodies.is_json(kind) and kind not in _YAML:
         raise bodies.unsupported(kind, f"{bodies.JSON} and {_YAML[0]} are accepted")
     try:
-        automation = await asyncio.to_thread(_parsed, body, bodies.is_json(kind))
+        async with _READING:
+            automation = await asyncio.to_thread(_parsed, body, bodies.is_json(kind))
     except DocumentError as error:
         raise _wrong(error) from None
     wrong = [

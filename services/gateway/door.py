@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.contracts import limits
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, internal
 
 MOST_BODY = limits.EVENT_BODY
 """Bytes of a request's body; more is refused as soon as it is known."""
@@ -76,18 +76,13 @@ class Door:
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender is answered and no process ends
             structlog.get_logger().exception("request failed", exc_info=error, part=part)
             if not answer.status:
-                await _internal(request_id)(scope, receive, answer)
+                await internal().response(request_id)(scope, receive, answer)
         took = time.perf_counter() - began
         if answer.status >= HTTPStatus.BAD_REQUEST:
             _tell(scope, answer.status, took)
         counted, timed = _metrics(part, answer.status)
         counted.inc()
         timed.observe(took)
-
-
-def _internal(request_id: str) -> ASGIApp:
-    detail = "a bug of ours; the log has it under the request's id"
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail).response(request_id)
 
 
 def _tell(scope: Scope, status: int, took: float) -> None:

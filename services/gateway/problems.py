@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.responses import Response
@@ -11,6 +11,43 @@ MEDIA_TYPE = "application/problem+json"
 
 URN = "urn:headrace:problem:"
 """Begins a problem's `type`; the word behind it is stable, for programs."""
+
+
+DESCRIBED: dict[str, Any] = {
+    "description": "What went wrong (RFC 9457).",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "request_id"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "request_id": {"type": "string"},
+                    "errors": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["field", "message"],
+                            "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                        },
+                    },
+                },
+            },
+            "example": {
+                "type": "urn:headrace:problem:bad_shape",
+                "title": "Unprocessable Entity",
+                "status": 422,
+                "detail": "query.limit: expected at most 200",
+                "request_id": "4be1b1f52c6f4a0d9d1f7d3e6a5b8c90",
+                "errors": [{"field": "query.limit", "message": "expected at most 200"}],
+            },
+        }
+    },
+}
+"""Every other answer than those of the route, as the OpenAPI document has it."""
 
 
 class FieldError(NamedTuple):
@@ -76,6 +113,12 @@ def not_found(detail: str) -> Problem:
 def unauthorized(detail: str) -> Problem:
     """Nobody knows who asks."""
     return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def internal() -> Problem:
+    """Nobody expected it."""
+    told = "a bug of ours; the log has it under the request's id"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", told)
 
 
 def bad_request(type: str, detail: str, *errors: FieldError) -> Problem:

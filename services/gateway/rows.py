@@ -123,7 +123,7 @@ def router(context: Context) -> APIRouter:
         """Rows that a filter holds of, sorted. A page may have fewer than `limit`: only a null `cursor` is the end."""
         return await _page(context, app, table, bodies.read_json(await request.body()))
 
-    routes.add_api_route("", create, methods=["POST"], status_code=HTTPStatus.CREATED, openapi_extra=_ROW)
+    routes.add_api_route("", create, methods=["POST"], status_code=HTTPStatus.CREATED, openapi_extra=_NEW_ROW)
     routes.add_api_route("", page, methods=["GET"])
     routes.add_api_route("/query", query, methods=["POST"], openapi_extra=_QUERY)
     routes.add_api_route("/{id:path}", show, methods=["GET"])
@@ -224,6 +224,10 @@ _ROW: dict[str, Any] = {
         "required": True,
         "content": {bodies.JSON: {"schema": {"type": "object"}, "example": {"subject": "A late flight", "hours": 2}}},
     }
+}
+_NEW_ROW: dict[str, Any] = {
+    **_ROW,
+    "responses": {"200": {"description": "It was there.", "content": {bodies.JSON: {"schema": {"type": "object"}}}}},
 }
 _QUERY: dict[str, Any] = {
     "requestBody": {

@@ -119,5 +119,6 @@ _OPENAPI: dict[str, Any] = {
                 "example": {"columns": {"subject": {"type": "text", "required": True}, "hours": "number"}},
             }
         },
-    }
+    },
+    "responses": {"201": {"description": "It is new.", "content": {bodies.JSON: {"schema": {"type": "object"}}}}},
 }

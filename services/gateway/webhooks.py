@@ -131,13 +131,16 @@ class Webhooks:
     def described(self) -> APIRouter:
         """The same as a route, for the OpenAPI document."""
         routes = APIRouter(tags=["webhooks"])
-        routes.add_api_route(
-            "/webhooks/{app}/{id}",
-            self.receive,
-            methods=_METHODS,
-            status_code=HTTPStatus.ACCEPTED,
-            openapi_extra=_OPENAPI,
-        )
+        for method in _METHODS:
+            # Each by itself: an operation's id is its own in the document.
+            routes.add_api_route(
+                "/webhooks/{app}/{id}",
+                self.receive,
+                methods=[method],
+                operation_id=f"receive_webhook_{method.lower()}",
+                status_code=HTTPStatus.ACCEPTED,
+                openapi_extra=_OPENAPI,
+            )
         return routes
 
 

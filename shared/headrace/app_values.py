@@ -42,7 +42,11 @@ async def set_value(storage: Storage, keyring: Keyring, place: Place, text: str,
     Raises WrongValue, NoKeys, Unreadable (values are there that these keys do not open: it is not the installation's
     keyring), PlatformUnavailable.
     """
-    if len(text.encode()) > MAX_SECRET:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise WrongValue("half of a surrogate pair (\\ud800 to \\udfff) is no character") from None
+    if size > MAX_SECRET:
         raise WrongValue(f"a value has at most {MAX_SECRET} bytes")
     if not text and place.kind == "secret":
         raise WrongValue("a secret is not empty")

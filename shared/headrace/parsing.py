@@ -55,8 +55,23 @@ def parse_json(text: str) -> list[Parsed]:
         raise of_json(error) from None
     except RecursionError:
         raise _too_deep() from None
+    _refuse_many(value)
     # The nodes only know its places.
     return _documents(text.translate(_READABLE), lambda construct, node: value)
+
+
+def _refuse_many(value: object) -> None:
+    """What JSON's reader has read in no time would take YAML's half a minute."""
+    left, count = [value], 0
+    while left:
+        each = left.pop()
+        count += 1
+        if isinstance(each, dict):
+            left.extend(cast("dict[str, object]", each).values())
+        elif isinstance(each, list):
+            left.extend(cast("list[object]", each))
+    if count > MOST_NODES:
+        raise Unreadable(f"more than {MOST_NODES} values; so many are accepted")
 
 
 _ONLY_JSON = (*range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF)
@@ -127,7 +142,19 @@ _SCALARS: dict[str, tuple[re.Pattern[str], list[str]]] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core words and numbers: with those of 1.1 `on` is a boolean, `012` is ten and `1:30` is ninety."""
+    """YAML 1.2's core words and numbers: with those of 1.1 `on` is a boolean, `012` is ten and `1:30` is ninety.
+
+    Stops at MOST_NODES: reading costs 100 µs a value, and a megabyte of empty lists took half a minute.
+    """
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """PyYAML's; called for each value."""
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise Unreadable(f"more than {MOST_NODES} values; so many are accepted")
+        return cast("yaml.Node | None", cast(Any, super()).compose_node(parent, index))
 
 
 def _whole_number(_: object, node: yaml.ScalarNode) -> int:

@@ -155,3 +155,14 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
     for parse in (parse_yaml, parse_json):
         with suppress(Unreadable):
             parse(text)
+
+
+@pytest.mark.parametrize("read", [parse_json, parse_yaml])
+def test_a_text_of_more_values_than_a_document_has_is_refused_before_all_of_it_is_read(
+    read: Callable[[str], list[Parsed]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.parsing.MOST_NODES", 100)
+    with pytest.raises(Unreadable, match="more than 100 values"):
+        # Were all of it read, what follows would be told instead.
+        read("[" + "{}," * 1_000 + "{}]" if read is parse_json else "[" + "{}," * 1_000 + "}}}")
+    assert len(read("[" + "0," * 98 + "0]")) == 1

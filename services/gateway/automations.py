@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from headrace import applying
@@ -34,8 +34,8 @@ class Switching(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the bank is down"}]})
 
-    reason: Annotated[str, Field(max_length=1000)] = ""
-    rate: Annotated[float | None, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = None
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)] = ""
+    rate: Annotated[float | None, Field(strict=True, ge=0.01, le=100_000, allow_inf_nan=False)] = None
 
 
 def router(context: Context) -> APIRouter:

@@ -1,9 +1,11 @@
 """What a request's body and query say, whatever they are made of."""
 
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 import orjson
+from pydantic import StringConstraints
 
 from headrace.contracts import limits
 from headrace.contracts.errors import ContractError
@@ -14,6 +16,9 @@ JSON, FORM, TEXT = "application/json", "application/x-www-form-urlencoded", "tex
 
 MOST_FIELDS = 1_000
 """Of a form or query: each is a value in a job, and forms that people fill in have dozens."""
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+"""Why somebody asks for it, for whoever looks at it later."""
 
 _TEXTS = ("text/", "application/xml")
 _NUL = "\0"

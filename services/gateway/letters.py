@@ -12,6 +12,7 @@ from headrace.letter_facts import content, facts
 from headrace.redriving import How
 from headrace.storage import LetterFilter, LetterState
 from services.gateway.answers import MOST, Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.bodies import Reason
 from services.gateway.caller import Caller
 from services.gateway.context import Context
 from services.gateway.identity import requires
@@ -39,7 +40,7 @@ class Discard(BaseModel):
     )
 
     letters: Ids
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    reason: Reason
 
 
 def router(context: Context) -> APIRouter:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 from starlette.responses import Response
 
 from headrace import cancelling, retrying
@@ -15,6 +15,7 @@ from headrace.redriving import How
 from headrace.retrying import NotRetried, UnknownRun
 from headrace.storage import RunFilter
 from services.gateway.answers import Cursor, Limit, answer, cursor_of, read_cursor
+from services.gateway.bodies import Reason
 from services.gateway.caller import Caller
 from services.gateway.context import Context
 from services.gateway.identity import requires
@@ -27,7 +28,7 @@ class Why(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the partner is down"}]})
 
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    reason: Reason
 
 
 class Retry(BaseModel):

@@ -22,6 +22,10 @@ _AT_REST = ("waiting", "retrying")
 """Statuses of runs that no worker has: they end once one has them."""
 
 
+class NothingToCancel(Exception):
+    """There is no such automation, and no run of one; the message says so."""
+
+
 class NotAsked(Exception):
     """Kafka did not take what was asked; the message says why. Asking again is safe."""
 
@@ -42,6 +46,17 @@ async def cancel_runs(settings: Settings, runs: Sequence[Mapping[str, Any]], by:
     ]
     await asyncio.to_thread(_produce, settings, records)
     return len(runs)
+
+
+async def check_there(storage: Storage, app: str, automation: str) -> None:
+    """Raises NothingToCancel where it is a name that nothing has; PlatformUnavailable."""
+    if await storage.automations.live(f"{app}/{automation}") is not None:
+        return
+    # One that was taken away may have runs that go on.
+    if not await storage.runs.find(RunFilter(app, automation, limit=1)):
+        raise NothingToCancel(
+            f"no automation {app}/{automation}, nor runs of one; `headrace automations list` shows all"
+        )
 
 
 async def cancel_automation(

@@ -114,7 +114,12 @@ async def _redrive(
     await storage.heads.keep([each.run_id for each in batch if each.run_id], _now() + _KEPT)
     ids: list[str] = []
     records: list[Placed] = []
+    # Of open letters that are redriven again, as their marking was cut off, a stale copy does no harm.
+    beyond: Mapping[str, str] = {} if asked.state == "open" else await _gone_on(storage, batch)
     for id in [each.id for each in batch if each.id in letters]:
+        if id in beyond:
+            done.refuse(id, beyond[id])
+            continue
         try:
             records.append(await redriver.outgoing(letters[id]))
         except NotRedrivable as error:
@@ -129,6 +134,17 @@ async def _redrive(
     done.mark(marked, len(confirmed))
     if fate.failure is not None:
         raise KafkaException(fate.failure)
+
+
+async def _gone_on(storage: Storage, batch: Sequence[Letter]) -> Mapping[str, str]:
+    """Letters of runs that have gone on since: another copy of such a job would be stale, and do nothing. With why."""
+    runs = await storage.runs.generations([each.run_id for each in batch if each.run_id])
+    found = {each.id: (each.generation, *runs[each.run_id]) for each in batch if each.run_id in runs}
+    return {
+        id: f"its run has gone on to generation {now} ({status}), and this letter is of generation {then}"
+        for id, (then, now, status) in found.items()
+        if now > then
+    }
 
 
 async def _batches(

@@ -6,13 +6,15 @@ with Publisher(app="shop") as publisher:
 """
 
 import asyncio
+import dataclasses
+import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, cast
 from uuid import uuid4
 
 import orjson
@@ -295,6 +297,9 @@ def _encoded(data: object, what: str, most: int) -> bytes:
         value = orjson.dumps(data)
     except orjson.JSONEncodeError as error:
         raise NotPublishable(f"the data cannot be JSON: {error}") from None
+    # NaN and the infinities become null without a word; only where there is one is it looked who meant it.
+    if b"null" in value and not _is_finite(data):
+        raise NotPublishable("the data cannot be JSON: they hold NaN or an infinite number")
     if len(value) > most:
         raise NotPublishable(f"{what} has {len(value)} bytes; {most} are accepted")
     try:
@@ -302,3 +307,16 @@ def _encoded(data: object, what: str, most: int) -> bytes:
     except ContractError as error:
         raise NotPublishable(error.message) from None
     return value
+
+
+def _is_finite(data: object) -> bool:
+    """Whether all numbers in it are; of what was written as JSON, so no deeper than that may be."""
+    if isinstance(data, float):
+        return math.isfinite(data)
+    if isinstance(data, Mapping):
+        return all(map(_is_finite, cast("Mapping[object, object]", data).values()))
+    if isinstance(data, list | tuple):
+        return all(map(_is_finite, cast("Sequence[object]", data)))
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        return all(_is_finite(getattr(data, each.name)) for each in dataclasses.fields(data))
+    return True

@@ -110,7 +110,10 @@ class Redriver:
                 return self._resumption(read_resumption(record.value))
             # Of an older letter nobody knows; an event that is published twice is the same event.
             had_outcome = letter.run is not None and letter.run.had_outcome
-            return await self.again(read_job(record.value), letter.headers, had_outcome=had_outcome)
+            job = read_job(record.value)
+            if is_edited:
+                _refuse_another(job, letter)
+            return await self.again(job, letter.headers, had_outcome=had_outcome)
         except ContractError as error:
             if is_edited or letter.job is not None:
                 raise NotRedrivable(f"what would go back is no job: {error.message}") from None
@@ -156,6 +159,24 @@ class Redriver:
                 f"there is no automation {automation} any more; --version same takes the version it had"
             )
         return version
+
+
+_NAMES_A_RUN = ("run_id", "app", "automation", "generation", "segment", "cause")
+"""By these a job is that of one run, at one place of it: with others it would be another's, or a stale copy."""
+
+
+def _refuse_another(edited: Job, letter: DeadLetter) -> None:
+    """Raises NotRedrivable if the edited job is not one of the letter's run."""
+    try:
+        own: object = read_job(letter.job if letter.job is not None else letter.value)
+    except ContractError:
+        # Nobody could read it: what the service that gave it up knew of its run, if anything.
+        own = letter.run
+    for name in _NAMES_A_RUN:
+        meant = getattr(own, name, None)
+        if meant is not None and getattr(edited, name) != meant:
+            shown = "" if name == "cause" else f": {getattr(edited, name)}, the letter's is {meant}"
+            raise NotRedrivable(f"what would go back is another run's job by its `{name}`{shown}; leave that as it is")
 
 
 def _put_back(letter: DeadLetter, record: WholeRecord, headers: list[tuple[str, bytes]]) -> Placed:

@@ -114,6 +114,11 @@ MISTAKES = [
     (("groups", "reset", "nobody", "--to-latest"), 1, "never"),
     (("runs", "list", "--limit", "many"), 2, "integer"),
     (("nonsense",), 2, "nonsense"),
+    (("runs", "cancel", "--app", "shop", "--automation", "typo", "--reason", "x"), 1, "no automation shop/typo"),
+    (("runs", "cancel", "nothing", "--reason", " "), 2, "say why"),
+    (("automations", "pause", "shop/a", "--reason", ""), 2, "say why"),
+    (("automations", "disable", "shop/a", "--reason", ""), 2, "say why"),
+    (("dlq", "redrive", "t/0/1", "--value", "no-such-file"), 2, "--value"),
 ]
 
 

@@ -116,6 +116,8 @@ def test_a_run_that_crashed_goes_on_at_the_step_that_failed_once_that_is_mended(
         letter["letter"],
         again["letter"],
     }
+    done = dlq(fragile, "redrive", letter["letter"], "--state", "redriven", code=1)
+    assert "gone on to generation 2 (success)" in done["reasons"][0]["reason"]
 
 
 def test_a_restart_does_it_all_again_under_keys_of_its_own(
@@ -272,6 +274,26 @@ def test_a_job_of_which_no_automation_is_left_is_refused_the_latest_version(inst
     done = dlq(installation, "redrive", letter["letter"], "--version", "latest", code=1)
     assert "no automation shop/orders any more" in done["reasons"][0]["reason"]
     assert letters(installation) == [letter]
+
+
+@pytest.mark.parametrize(
+    "change", [{"run_id": JOB.run_id}, {"automation": "others"}, {"generation": 4}, {"cause": JOB.cause.model_dump()}]
+)
+def test_in_place_of_a_runs_job_goes_no_other_runs(
+    fragile: Installation, mended: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    (letter,) = letters(fragile)
+    job = orjson.loads(fragile.headrace("dlq", "show", letter["letter"], "--raw").stdout)
+    edited = tmp_path / "edited.json"
+    edited.write_bytes(orjson.dumps({**job, **change}))
+    done = dlq(fragile, "redrive", letter["letter"], "--value", str(edited), code=1)
+    assert f"another run's job by its `{next(iter(change))}`" in done["reasons"][0]["reason"]
+    assert letters(fragile) == [letter]
+    mended.touch()
+    edited.write_bytes(orjson.dumps({**job, "priority": "high"}))
+    assert dlq(fragile, "redrive", letter["letter"], "--value", str(edited))["redriven"] == 1
+    (run,) = fragile.runs("shop")
+    assert (run["_id"], run["status"]) == (letter["run_id"], "success")
 
 
 def test_a_job_that_nobody_could_read_is_edited_into_one(installation: Installation, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_a_row_that_is_no_mapping_is_refused(publisher: Publisher, row: Any) -> 
         publisher.row_updated("t", "1", row, {})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_has_none_of_are_refused_wherever_they_stand(publisher: Publisher, number: float) -> None:
+    for data in (number, {"a": number}, [None, {"a": (1, number)}]):
+        with pytest.raises(NotPublishable, match="NaN or an infinite"):
+            publisher.submit_event("hello", data)
+
+
 @pytest.mark.parametrize("data", [{"a": "\ud800"}, DEEP, {"a": 1 << 64}, {"a": object()}, "x" * limits.EVENT_BODY])
 def test_data_that_no_job_could_hold_are_refused(publisher: Publisher, data: Any) -> None:
     with pytest.raises(NotPublishable):

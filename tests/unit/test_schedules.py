@@ -100,6 +100,8 @@ def test_a_schedule_comes_when_it_says(text: str, first: str, second: str) -> No
         ("@every 1.5s", "whole seconds"),
         ("@every 31d", "30d"),
         ("@every soon", "such as"),
+        ("@every 5", "whole seconds, from 1s"),
+        ("@every 5m30s", "one duration"),
         ("@fortnightly", "@weekly"),
         ("9" * 5000 + " * * * *", str(MOST_CHARACTERS)),
     ],

@@ -13,6 +13,7 @@ from headrace.cli.output import (
     Failed,
     Json,
     UsageError,
+    check_reason,
     connected_settings,
     console,
     print_json,
@@ -87,6 +88,7 @@ By = Annotated[str | None, typer.Option("--by", help="Who asks; by default the s
 def pause(automation: Id, reason: Reason, by: By = None, as_json: Json = False) -> None:
     """Events still start runs, and these wait until `resume`; a clock stands still. What is under way goes on to its
     end, or until it next waits."""
+    check_reason(reason)
     _switch(automation, "pause", reason, by, as_json)
 
 
@@ -112,6 +114,7 @@ def resume(
 @app.command("disable")
 def disable(automation: Id, reason: Reason, by: By = None, as_json: Json = False) -> None:
     """Events pass by, and a clock is taken out. What has begun or is queued goes on."""
+    check_reason(reason)
     _switch(automation, "disable", reason, by, as_json)
 
 

@@ -29,6 +29,12 @@ class Failed(Exception):
     """What was asked could not be done; the message says why."""
 
 
+def check_reason(text: str) -> None:
+    """Raises UsageError for a `--reason` that says nothing: who reads it later has nobody to ask."""
+    if not text.strip():
+        raise UsageError("--reason: say why, in a few words")
+
+
 _T = TypeVar("_T")
 console = Console()
 

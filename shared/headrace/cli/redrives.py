@@ -29,7 +29,7 @@ from headrace.cli.letter_options import (
     refuse_everything,
     refuse_others,
 )
-from headrace.cli.output import Json, UsageError, connected_settings, one_line, print_json, with_storage
+from headrace.cli.output import Json, UsageError, check_reason, connected_settings, one_line, print_json, with_storage
 from headrace.letter_actions import Done, as_of_now
 from headrace.letter_actions import discard as discard_letters
 from headrace.letter_actions import redrive as redrive_letters
@@ -65,7 +65,12 @@ def redrive(
         Version.SAME
     ),
     rate: Annotated[str | None, typer.Option("--rate", help="At most so many a second, for example 200/s")] = None,
-    value: Annotated[Path | None, typer.Option("--value", help="Bytes to go in place of the one letter's")] = None,
+    value: Annotated[
+        Path | None,
+        typer.Option(
+            "--value", help="Bytes to go in place of the one letter's", exists=True, dir_okay=False, readable=True
+        ),
+    ] = None,
     dry_run: DryRun = False,
     by: By = None,
     as_json: Json = False,
@@ -102,8 +107,7 @@ def discard(
     """Put dead letters away: they are shown no more as open, and redriven no more by a filter."""
     asked = letter_filter(ids, app, automation, error, key, since, until, state)
     refuse_everything(asked, everything)
-    if not reason.strip():
-        raise UsageError("--reason: say why, in a few words")
+    check_reason(reason)
 
     async def act(_settings: Settings, storage: Storage, asked: LetterFilter, stop: asyncio.Event) -> Done:
         return await discard_letters(storage, asked, reason, by or getpass.getuser(), stop)

@@ -14,6 +14,7 @@ from headrace.cli.output import (
     Failed,
     Json,
     UsageError,
+    check_reason,
     connected_settings,
     console,
     one_line,
@@ -107,10 +108,12 @@ def cancel(
     work had its effect."""
     if bool(run_ids) == bool(app_name and automation) or bool(app_name) != bool(automation):
         raise UsageError("name runs by their ids, or an automation by --app and --automation")
+    check_reason(reason)
     settings, who = connected_settings(), by or getpass.getuser()
 
     async def ask(storage: Storage) -> int:
         if app_name and automation:
+            await cancelling.check_there(storage, app_name, automation)
             asked: dict[str, object] = {"automation": f"{app_name}/{automation}"}
             async with audited(storage, "cancel", who, asked, {"reason": reason}) as done:
                 done.count = await cancelling.cancel_automation(settings, storage, app_name, automation, who, reason)
@@ -122,14 +125,19 @@ def cancel(
 
     try:
         count = with_storage(settings, ask)
-    except cancelling.NotAsked as error:
+    except (cancelling.NotAsked, cancelling.NothingToCancel) as error:
         raise Failed(str(error)) from None
     if as_json:
         print_json({"cancelled": count, "automation": automation})
     elif run_ids:
-        console.print(f"asked for the end of {count} runs", highlight=False)
+        console.print(f"asked for the end of {_runs(count)}", highlight=False)
     else:
-        console.print(f"asked for the end of {count} runs at rest, and of all under way or queued", highlight=False)
+        told = f"asked for the end of {_runs(count)} at rest, and of all under way or queued"
+        console.print(told, highlight=False)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 async def _unended(storage: Storage, asked: list[str]) -> list[dict[str, Any]]:
@@ -139,7 +147,8 @@ async def _unended(storage: Storage, asked: list[str]) -> list[dict[str, Any]]:
         if run is None:
             raise Failed(f"no run {each!r}: one that is queued or under way has no record yet; cancel its automation's")
         if run["status"] in FINAL_STATUSES:
-            raise Failed(f"run {run['_id']} has ended: {run['status']}")
+            waits = "; `headrace dlq redrive` or `dlq discard` its letter" if run["status"] == "dead_lettered" else ""
+            raise Failed(f"run {run['_id']} has ended: {run['status']}{waits}")
         found.append(run)
     return found
 

@@ -145,6 +145,13 @@ class RunStore:
             found = await self._runs.find(asked, {"_id": 1}).sort("_id", 1).limit(limit).to_list(None)
         return [str(each["_id"]) for each in found]
 
+    async def generations(self, run_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Generation and status of those runs that have a record; raises PlatformUnavailable."""
+        with reaching_mongodb():
+            cursor = self._runs.find({"_id": {"$in": list(run_ids)}}, {"generation": 1, "status": 1})
+            found = await cursor.to_list(None)
+        return {each["_id"]: (int(each["generation"]), str(each["status"])) for each in found}
+
     async def find(self, asked: RunFilter) -> list[Document]:
         """Runs newest first, without their steps; raises PlatformUnavailable.
 

@@ -113,10 +113,12 @@ _SECOND, _MINUTE, _DAY, _YEARS = timedelta(seconds=1), timedelta(minutes=1), tim
 def _interval(text: str) -> timedelta:
     try:
         found = seconds(text)
-    except ValueError as error:
-        raise ScheduleError(f"@every: {error}") from None
+    except ValueError:
+        found = None
     if not isinstance(found, float) or not found.is_integer() or not 1 <= found <= LONGEST_S:
-        raise ScheduleError("@every: expected whole seconds, from 1s to 30d")
+        raise ScheduleError(
+            f"@every {text[:40]}: expected one duration of whole seconds, from 1s to 30d, such as 90s, 5m or 2h"
+        )
     return timedelta(seconds=found)
 
 

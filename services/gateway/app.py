@@ -29,6 +29,7 @@ from services.gateway import (
     schemas,
     starts,
     tables,
+    trials,
     values,
     versions,
 )
@@ -59,7 +60,23 @@ def make_app(context: Context) -> Door:
     )
     webhooks = Webhooks(context)
     api.include_router(webhooks.described())
-    parts = (events, runs, automations, starts, versions, letters, audit, tables, imports, rows, me, keys, values)
+    # Before the routes with an automation's name: "test" would be one.
+    parts = (
+        events,
+        runs,
+        trials,
+        automations,
+        starts,
+        versions,
+        letters,
+        audit,
+        tables,
+        imports,
+        rows,
+        me,
+        keys,
+        values,
+    )
     for routes in parts:
         api.include_router(routes.router(context))
     api.include_router(schemas.router())

@@ -17,7 +17,7 @@ def router() -> APIRouter:
     """The route. It takes no key: an editor that reads it has none, and it says what the manual says."""
     routes = APIRouter(prefix="/api/v1/schemas", tags=["automations"])
 
-    @routes.get("/automation")
+    @routes.get("/automation", response_class=Response, responses={HTTPStatus.OK: {"content": {MEDIA_TYPE: {}}}})
     async def automation(request: Request) -> Response:
         """What an automation's document may hold, with the inputs of each step of this installation."""
         content, etag = _automation()

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     """The gateway's chain and key, PEM; without them TLS is a proxy's in front of it."""
     http_tls_minimum: Literal["1.2", "1.3"] = "1.2"
     http_key_rate: int = Field(default=200, ge=0)
-    http_app_rate: int = Field(default=1_000, ge=0)
+    http_app_rate: int = Field(default=5_000, ge=0)
     http_webhook_rate: int = Field(default=5_000, ge=0)
     """Requests a second of a key, of all callers of an app, of a webhook, at each gateway; 0 is no limit."""
     oidc_issuer: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")] | None = None

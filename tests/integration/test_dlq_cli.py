@@ -222,7 +222,7 @@ MISTAKES = [
     (("redrive", "--all", "--rate", "0/s"), 2, "--rate"),
     (("redrive", "--app", "x", "--value", "/dev/null"), 2, "--value"),
     (("redrive", "a", "b", "--value", "/dev/null"), 2, "--value"),
-    (("redrive", "a", "--value", "no-such-file"), 1, "no-such-file"),
+    (("redrive", "a", "--value", "no-such-file"), 2, "no-such-file"),
     (("redrive", "a", "--version", "3"), 2, "version"),
     (("list", "--state", "odd"), 2, "state"),
 ]

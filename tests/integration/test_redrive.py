@@ -276,18 +276,16 @@ def test_a_job_of_which_no_automation_is_left_is_refused_the_latest_version(inst
     assert letters(installation) == [letter]
 
 
-@pytest.mark.parametrize(
-    "change", [{"run_id": JOB.run_id}, {"automation": "others"}, {"generation": 4}, {"cause": JOB.cause.model_dump()}]
-)
-def test_in_place_of_a_runs_job_goes_no_other_runs(
-    fragile: Installation, mended: Path, tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_in_place_of_a_runs_job_goes_no_other_runs(fragile: Installation, mended: Path, tmp_path: Path) -> None:
     (letter,) = letters(fragile)
     job = orjson.loads(fragile.headrace("dlq", "show", letter["letter"], "--raw").stdout)
     edited = tmp_path / "edited.json"
-    edited.write_bytes(orjson.dumps({**job, **change}))
-    done = dlq(fragile, "redrive", letter["letter"], "--value", str(edited), code=1)
-    assert f"another run's job by its `{next(iter(change))}`" in done["reasons"][0]["reason"]
+    for name, value in {
+        "run_id": JOB.run_id, "automation": "others", "generation": 4, "cause": JOB.cause.model_dump()
+    }.items():  # fmt: skip
+        edited.write_bytes(orjson.dumps({**job, name: value}))
+        done = dlq(fragile, "redrive", letter["letter"], "--value", str(edited), code=1)
+        assert f"another run's job by its `{name}`" in done["reasons"][0]["reason"]
     assert letters(fragile) == [letter]
     mended.touch()
     edited.write_bytes(orjson.dumps({**job, "priority": "high"}))

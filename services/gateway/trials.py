@@ -43,7 +43,9 @@ MOST_STUB = 100_000
 _WELL, _FAILED, _WRONG = 0, 1, 2
 """Exit codes of `headrace run`: the run ended well, it did not, what was given cannot be used."""
 
-_KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONHASHSEED")
+_OURS = ("HEADRACE_", "KAFKA_", "MONGODB_")
+"""What names of our own settings begin with: addresses and keys. The others stay, as an apps file may name any of them
+for a secret."""
 
 
 class Trial(BaseModel):
@@ -102,7 +104,7 @@ async def tried(trial: Trial, settings: Settings) -> Response:
         document.write_bytes(dumps(trial.document))
         arguments = [str(document), "--event", "-", "--json", *(["--allow-effects"] if trial.effects else [])]
         stubs = [text for id, stub in trial.stubs.items() for text in ("--stub", f"{id}={orjson.dumps(stub).decode()}")]
-        code, out, said = await _run([*arguments, *stubs], dumps(trial.event), _environment(settings), directory)
+        code, out, said = await _run([*arguments, *stubs], dumps(trial.event), environment_of(settings), directory)
     if code in (_WELL, _FAILED) and out:
         return Response(out, media_type=bodies.JSON)
     told = said.decode(errors="replace").replace(f"{document}:", "").replace(str(document), "document").strip()
@@ -146,8 +148,9 @@ async def _run(
     return process.returncode or 0, out, said
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment of the process that tries a document."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     kept["AUTOMATION_MAX_ITERATIONS"] = str(settings.max_iterations)
     kept["HEADRACE_ALLOW_PRIVATE_HOSTS"] = str(settings.allow_private_hosts).lower()
     if settings.apps_file is not None:

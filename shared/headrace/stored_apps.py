@@ -122,6 +122,7 @@ class Refreshing:
         self._settings = settings
         self._apps = apps
         self._over = threading.Event()
+        self._has_failed = False
         self._thread = threading.Thread(target=self._refresh, name="app values", daemon=True)
 
     @property
@@ -130,8 +131,8 @@ class Refreshing:
         return self._inner.ready
 
     def stalled_s(self) -> float:
-        """As the inner service says."""
-        return self._inner.stalled_s()
+        """As the inner service says; endless once the refreshing has ended, which no waiting mends."""
+        return float("inf") if self._has_failed else self._inner.stalled_s()
 
     def run(self) -> None:
         """Runs until `stop`; raises StreamFailed."""
@@ -147,7 +148,12 @@ class Refreshing:
         self._inner.stop()
 
     def _refresh(self) -> None:
-        asyncio.run(self._keep_refreshing())
+        try:
+            asyncio.run(self._keep_refreshing())
+        except BaseException:
+            # Else runs would go on with what was known then, for as long as the process lives.
+            self._has_failed = True
+            raise
 
     async def _keep_refreshing(self) -> None:
         # A connection of its own: the service's belongs to its loop, which may run only while a batch needs it.

@@ -48,10 +48,7 @@ class RecordMatcher:
 
     def __call__(self, records: Sequence[Record]) -> list[list[Outgoing]]:
         """For each record its jobs, or the dead letter that says why it has none."""
-        self._jobs.begin()
-        outputs = [self._match(record) for record in records]
-        self._jobs.end(len(records))
-        return outputs
+        return self._jobs.batch(records, self._match)
 
     def _match(self, record: Record) -> list[Outgoing]:
         try:

@@ -1,6 +1,6 @@
 """What a match leads to: a job at the app's priority, or the dead letter that says why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 from prometheus_client import Counter
@@ -34,18 +34,19 @@ class JobWriter:
         self._fired = 0
         self._made = dict.fromkeys(self._jobs, 0)
 
-    def begin(self) -> None:
-        """A batch begins; one that failed counts for nothing."""
+    def batch(self, records: Sequence[Record], match: Callable[[Record], list[Outgoing]]) -> list[list[Outgoing]]:
+        """What `match` makes of each record; a batch that fails counts for nothing.
+
+        Counted once a batch: a metric's increment takes a lock, and costs as much as reading the event.
+        """
         self._fired, self._made = 0, dict.fromkeys(self._jobs, 0)
         self._apps.pass_time()
-
-    def end(self, records: int) -> None:
-        """A batch of so many records has ended. Counted once a batch: a metric's increment takes a lock, and costs as
-        much as reading the event."""
+        outputs = [match(record) for record in records]
         EVENTS_MATCHED.labels("yes").inc(self._fired)
-        EVENTS_MATCHED.labels("no").inc(records - self._fired)
+        EVENTS_MATCHED.labels("no").inc(len(records) - self._fired)
         for priority, count in self._made.items():
             JOBS_MADE.labels(priority).inc(count)
+        return outputs
 
     def outgoing(self, record: Record, event: Event, found: Sequence[Match | MatchError]) -> list[Outgoing]:
         """What the matches of one event lead to; raises ContractError where its data cannot be in a job."""

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from headrace.contracts.automation.values import Name, VariableName
-from headrace.contracts.validation import Said, explain
+from headrace.contracts.validation import Said
 from headrace.engine.apps import NOT_CONFIGURED, AppConfig
 from headrace.engine.connections import Connection, Secret
-from headrace.settings import Settings, SettingsError
+from headrace.operator_files import read_operator_file
+from headrace.settings import Settings
 
 ConnectionName = Annotated[
     str,
@@ -60,20 +60,7 @@ def load_apps(settings: Settings) -> Callable[[str], AppConfig]:
 
 def read_apps(path: Path) -> Mapping[str, AppConfig]:
     """The apps of the file at `path`; raises SettingsError as `load_apps` does."""
-    try:
-        document: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _wrong(path, f"cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise _wrong(path, "is no text in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        place = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-        raise _wrong(path, f"is no YAML{place}") from None
-    try:
-        found = AppsFile.model_validate(document, context={"directory": path.parent})
-    except ValidationError as error:
-        raise _wrong(path, explain(error, "", document)[1].removeprefix(": ")) from None
+    found = read_operator_file("HEADRACE_APPS_FILE", path, AppsFile)
     return {
         name: AppConfig(
             env=app.env,
@@ -83,7 +70,3 @@ def read_apps(path: Path) -> Mapping[str, AppConfig]:
         )
         for name, app in found.apps.items()
     }
-
-
-def _wrong(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"HEADRACE_APPS_FILE: {path}: {why}")
